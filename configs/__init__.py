@@ -1,0 +1,1 @@
+"""In: a size's name → Out: an `ml_collections.ConfigDict`, every number with its source or the word `ours`."""

@@ -1,0 +1,58 @@
+"""Packaging of videopoet_jax: `pip install .`, or `pip install -e ".[test]"` to work on it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "videopoet_jax/__init__.py").read_text())[1]
+
+# What generation and training need. No TensorFlow here: only SeqIO and TFDS (extra `data`) bring it.
+CORE = [
+    "jax>=0.10.2,<0.11",
+    "flax>=0.12.8,<0.13",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "ml-collections>=1.0",
+    "chex>=0.1.90",
+    "jaxtyping>=0.3",
+    "numpy>=1.26",
+    "grain>=0.2.18",  # index-addressed loading with a state that resumes; brings array_record
+    "av>=14,<19",  # PyAV: reads and writes every container; 18.1 is the newest for Python 3.11
+    "pillow>=10",
+    "safetensors>=0.5",
+    "sentencepiece>=0.2,<0.2.3",  # 0.2.3 and protobuf 6 together crash `import seqio`
+    "scikit-learn>=1.5",  # the handwritten digits of `moving_digits`, and the classifier that scores them
+    "scikit-image>=0.24",  # the photographs of `moving_digits`
+    "matplotlib>=3.8",
+    "click>=8.1",
+    "tqdm>=4.66",
+    "tensorboardX>=2.6",
+]
+DATA = ["seqio>=0.0.20", "tensorflow-datasets>=4.9.10", "importlib_resources"]  # TFDS imports the last undeclared
+EXTRAS = {
+    "data": DATA,
+    "beam": [*DATA, "apache-beam>=2.77", "google-crc32c"],
+    "tpu": ["jax[tpu]>=0.10.2,<0.11"],
+    "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
+    # T5X itself is not on a package index: see the README for installing it from source beside these.
+    "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
+    "test": ["pytest>=8", "beartype>=0.18", "hypothesis>=6.100", "ruff>=0.6", "import-linter>=2.1"],
+}
+
+setup(
+    name="videopoet_jax",
+    version=VERSION,
+    description="VideoPoet in JAX/Flax: tokenizers, prefix language model, training and generation of video with sound",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["videopoet_jax", "videopoet_jax.*"]), "videopoet_jax.configs"],
+    package_dir={"videopoet_jax.configs": "configs"},
+    package_data={"videopoet_jax": ["pretrained/**/*", "py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["videopoet = videopoet_jax.cli.main:main"]},
+)

@@ -1,0 +1,64 @@
+"""From logical axis names to `NamedSharding`s, and parameters created where they will live."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from videopoet_jax.parallel.axes import RULES, mesh_axes
+
+PyTree = Any
+
+
+def _is_box(leaf: Any) -> bool:
+    return isinstance(leaf, nn.LogicallyPartitioned)
+
+
+def _check_divides(path: tuple, shape: tuple[int, ...], names: tuple[str | None, ...], mesh: Mesh) -> None:
+    for size, name in zip(shape, names, strict=True):
+        axes = RULES[name] if name is not None else None
+        axes = (axes,) if isinstance(axes, str) else axes or ()
+        parts = int(np.prod([mesh.shape[a] for a in axes]))
+        if size % parts:
+            raise ValueError(
+                f"{jax.tree_util.keystr(path)} of shape {shape}: axis {name!r} of size {size} does not divide over "
+                f"mesh axes {axes} of size {parts}; choose a size that does or a smaller mesh axis."
+            )
+
+
+def param_shardings(boxed: PyTree, mesh: Mesh) -> PyTree:
+    """`NamedSharding`s, unboxed, for a tree of boxed parameters (or of their shapes from `jax.eval_shape`).
+
+    Leaves without names are replicated.
+
+    Raises:
+        ValueError: a dimension does not divide over its mesh axes; the message names the array and the axis.
+    """
+
+    def one(path: tuple, leaf: Any) -> NamedSharding:
+        if not _is_box(leaf):
+            return NamedSharding(mesh, PartitionSpec())
+        _check_divides(path, leaf.value.shape, leaf.names, mesh)
+        return NamedSharding(mesh, mesh_axes(*leaf.names))
+
+    return jax.tree_util.tree_map_with_path(one, boxed, is_leaf=_is_box)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of a host batch: its first dimension over `data` and `fsdp`."""
+    return NamedSharding(mesh, mesh_axes("batch"))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def initialize(init_fn: Callable[..., PyTree], mesh: Mesh, *args: Any) -> PyTree:
+    """`init_fn(*args)`, unboxed, every array created on its own devices (never whole on one of them)."""
+    shardings = param_shardings(jax.eval_shape(init_fn, *args), mesh)
+    with jax.set_mesh(mesh):
+        return jax.jit(lambda *a: nn.meta.unbox(init_fn(*a)), out_shardings=shardings)(*args)

@@ -1,0 +1,183 @@
+"""`config.json` and safetensors: what `from_pretrained` reads and `save_pretrained` writes.
+
+A nested tree `{"encoder": {"conv": {"kernel": …}}}` is stored flat, keys joined by dots: `encoder.conv.kernel`.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+FORMAT_VERSION = 1
+WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+_HERE = Path(__file__).parent
+_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
+
+
+def shipped() -> list[str]:
+    """Names of the models that came with the package."""
+    return sorted(p.parent.name for p in _HERE.glob(f"*/{CONFIG}"))
+
+
+def resolve(name_or_dir: str | os.PathLike, part: str = "") -> Path:
+    """The directory of a shipped name (`nano`) or of a path; `part` is the folder of one component of a pipeline.
+
+    A directory that is itself the component (it has no folder `part`) is taken as it is.
+
+    Raises:
+        FileNotFoundError: neither a shipped name nor a directory with a `config.json`.
+    """
+    name = os.fspath(name_or_dir)
+    root = _HERE / name if name in shipped() else Path(name)
+    for candidate in (root / part, root):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"{name!r}: neither a shipped model ({', '.join(shipped()) or 'none'}) nor a directory with a {CONFIG}; "
+        f"give one of those names or the directory that save_pretrained wrote."
+    )
+
+
+def read_config(directory: str | os.PathLike, model_type: str, known_keys: Iterable[str]) -> dict[str, Any]:
+    """The model's fields from `config.json`, with `model_type` and `version` checked and taken off.
+
+    Raises:
+        ValueError: not JSON, another model type, a newer version, an unknown key or a missing one.
+    """
+    path, known = Path(directory) / CONFIG, set(known_keys)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); restore the file that save_pretrained wrote.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: a JSON object is needed, this is a {type(config).__name__}.")
+    found, version = config.pop("model_type", None), config.pop("version", None)
+    if found != model_type:
+        raise ValueError(
+            f"{path}: model_type is {found!r}, {model_type!r} is needed; point to a {model_type} directory."
+        )
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: version is {version!r}, this library reads {FORMAT_VERSION}; install a matching one."
+        )
+    unknown, missing = sorted(set(config) - known), sorted(known - set(config))
+    if unknown or missing:
+        raise ValueError(f"{path}: unknown keys {unknown}, missing keys {missing}; the keys are {sorted(known)}.")
+    return config
+
+
+def write_config(directory: str | os.PathLike, model_type: str, config: Mapping[str, Any]) -> None:
+    """Writes `config.json`; tuples become lists. The file appears whole or not at all."""
+    body = {"model_type": model_type, "version": FORMAT_VERSION, **config}
+    data = json.dumps(body, indent=2, ensure_ascii=False).encode()
+    write_atomically(Path(directory) / CONFIG, lambda temporary: temporary.write_bytes(data + b"\n"))
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Calls `write(temporary path beside it)`, then renames; nothing is left behind when `write` raises."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": x}} → {"a.b": x}`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if "." in key:
+            raise ValueError(f"{key!r}: a name of a parameter holds no dot, dots join the levels of the tree.")
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value})
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a.b": x} → {"a": {"b": x}}`."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, leaf = name.split(".")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[leaf] = value
+    return tree
+
+
+def as_dtype(name: str | None) -> np.dtype | None:
+    """`"bfloat16" → dtype`; `None` stays `None` (keep what the file holds)."""
+    if name is None:
+        return None
+    if str(name) not in _DTYPES:
+        raise ValueError(f"dtype {name!r}: unknown; use one of {', '.join(_DTYPES)}.")
+    return _DTYPES[str(name)]
+
+
+def save_params(directory: str | os.PathLike, tree: Mapping[str, Any], dtype: str | None = "bfloat16") -> None:
+    """Writes `model.safetensors`, floating-point leaves cast to `dtype`, integer leaves as they are."""
+    from safetensors.numpy import save_file
+
+    target = as_dtype(dtype)
+    arrays = {name: np.asarray(value) for name, value in flatten(tree).items()}
+    if target is not None:
+        floats = (*_DTYPES.values(), np.dtype(np.float64))
+        arrays = {n: a.astype(target) if a.dtype in floats else a for n, a in arrays.items()}
+    arrays = {n: np.ascontiguousarray(a) for n, a in sorted(arrays.items())}
+    write_atomically(Path(directory) / WEIGHTS, lambda path: save_file(arrays, path, metadata={"format": "flax"}))
+
+
+def load_params(directory: str | os.PathLike, dtype: str | None = "float32") -> dict[str, Any]:
+    """The nested tree of NumPy arrays, from one file or from the shards that the index names.
+
+    Raises:
+        FileNotFoundError: no weights in the directory.
+        ValueError: a header that is no safetensors header, or a shard that points out of the directory.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    directory, target = Path(directory), as_dtype(dtype)
+    flat: dict[str, np.ndarray] = {}
+    for path in weight_files(directory):
+        try:
+            flat.update(load_file(path))
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path}: not a valid safetensors file ({error}); copy it again from its source."
+            ) from error
+    if target is not None:
+        flat = {n: a.astype(target) if a.dtype in _DTYPES.values() else a for n, a in flat.items()}
+    return unflatten(flat)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a model directory, in a fixed order."""
+    index = directory / INDEX
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [n for n in names if Path(n).name != n]
+        if outside:
+            raise ValueError(f"{index}: shard {outside[0]!r} lies outside the directory; shards are plain file names.")
+        return [directory / n for n in names]
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
+    raise FileNotFoundError(f"{directory}: no {WEIGHTS} and no {INDEX}; give a directory that save_pretrained wrote.")
+
+
+def digest(directory: str | os.PathLike) -> str:
+    """SHA-256 over the config and the weights of one model directory, as `sha256:…`; what a language model names."""
+    total = hashlib.sha256()
+    for path in [Path(directory) / CONFIG, *weight_files(Path(directory))]:
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"sha256:{total.hexdigest()}"
