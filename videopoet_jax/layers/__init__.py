@@ -1,0 +1,6 @@
+"""In: activations and parameters → Out: activations. The building blocks that several models share.
+
+Nothing is imported here, so that a model pays only for the layers it names:
+
+    layers.conv          causal 3-D and 1-D convolutions and their modules, depth-to-space and its inverse
+"""
