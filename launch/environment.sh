@@ -1,0 +1,69 @@
+# Sourced by the launch scripts: finds Python, makes .venv, installs this checkout into it. Run nothing by hand.
+# shellcheck shell=bash
+
+NEEDED_MB=3000 # measured: 1.9 GB of packages for `.[test]`, and room for pip to unpack them
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# The newest supported Python on the PATH, or one line that says what to do.
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "$(python3 --version 2>&1 || echo 'no python3'): Python 3.11 or newer with venv is needed;" \
+        "install it (Debian, Ubuntu: apt-get install python3 python3-venv) or name one with PYTHON=/path/to/python3.11."
+}
+
+check_space() {
+    local free_mb
+    free_mb=$(df -Pm . | awk 'NR == 2 { print $4 }')
+    [ "$free_mb" -ge "$NEEDED_MB" ] ||
+        fail "$free_mb MB free in $PWD: the installation needs $NEEDED_MB MB; free some space or clone to another disk."
+}
+
+# install_into_venv EXTRAS: installs the checkout with those extras, once for every change of setup.py.
+install_into_venv() {
+    local extras=$1 stamp log=.venv/install.log python
+    stamp=.venv/.installed-$(printf '%s' "$extras" | tr -c 'a-z0-9\n' '_')-$(cksum <setup.py | cut -d' ' -f1)
+    if [ -e "$stamp" ]; then
+        return
+    fi
+    check_space
+    if [ ! -x .venv/bin/python ]; then
+        python=$(find_python)
+        echo "Making .venv with $("$python" --version)."
+        "$python" -m venv .venv || fail ".venv: could not be made; see the message above."
+    fi
+    echo "Installing jax, flax, optax, orbax, PyAV and what they need${extras:+ (extras: $extras)} into .venv:" \
+        "about 300 MB to download, 1.5 GB on disk, a few minutes, once."
+    if ! .venv/bin/python -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" >"$log" 2>&1; then
+        if grep -qiE 'connection|temporary failure|no matching distribution|timed out|resolve' "$log"; then
+            fail "the package index cannot be reached (or lacks a package): connect to the network or set" \
+                "PIP_INDEX_URL to a mirror, then run this again; pip's words are in $log."
+        fi
+        if grep -qi 'no space left' "$log"; then
+            fail "the disk is full: free $NEEDED_MB MB, then run this again; pip's words are in $log."
+        fi
+        tail -n 5 "$log" >&2
+        fail "pip failed: its words are in $log."
+    fi
+    touch "$stamp"
+    echo "Installed: $(du -sm .venv | cut -f1) MB in .venv."
+}
+
+# Names the extra that the machine's accelerator wants; installs nothing.
+suggest_accelerator() {
+    if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
+        .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("jax_cuda13_plugin") is None)' ||
+            echo "An NVIDIA GPU is here; this run uses the CPU. For the GPU: .venv/bin/pip install -e '.[cuda]'"
+    elif compgen -G '/dev/accel*' >/dev/null; then
+        echo "A TPU is here; this run uses the CPU. For the TPU: .venv/bin/pip install -e '.[tpu]'"
+    fi
+}

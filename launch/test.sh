@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them: ./launch/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=launch/environment.sh
+. launch/environment.sh
+install_into_venv test
+exec .venv/bin/python -m pytest "$@"

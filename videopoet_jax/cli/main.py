@@ -1,0 +1,74 @@
+"""The `videopoet` command: a group whose commands are imported when they are called."""
+
+import importlib
+import sys
+
+import click
+
+from videopoet_jax import __version__
+
+# command → (module in this package, one line of help): `videopoet --help` imports none of them.
+COMMANDS = {
+    "generate": "Text (or the first frames of a clip) to an mp4 with sound.",
+    "reconstruct": "A video through the tokenizer and back, side by side, with PSNR, SSIM and bits per pixel.",
+    "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
+    "tokenize": "Clips of a data source as token records, for training the language model.",
+    "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
+    "export": "A training checkpoint as a directory for from_pretrained.",
+    "info": "What a model, a checkpoint or this machine is.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands from a table, imports a command's module on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"videopoet_jax.cli.{name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="videopoet")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def videopoet(debug: bool) -> None:
+    """VideoPoet in JAX: video with sound from text, and the training of every model behind it."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; an error becomes one line on stderr and exit code 2 (a traceback with `--debug`)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
+    try:
+        videopoet(arguments, standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        _report(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped by the user", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            raise
+        _report(_words(error))
+
+
+def _words(error: Exception) -> str:
+    """The error in one line; an `OSError` names its file and the remedy."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'file'}: {error.strerror.lower()}; check the path, its permissions and the free space."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _report(words: str) -> None:
+    click.echo(f"error: {words}", err=True)
+    sys.exit(2)
