@@ -1,0 +1,72 @@
+"""`lm:nano` or `configs/lm.py:nano`, and `--set train.steps=10` on top of it."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+
+import ml_collections
+
+_ROOT = Path(__file__).parents[2] / "configs"  # a checkout that was not installed
+
+
+def load_config(spec: str, overrides: tuple[str, ...] = ()) -> ml_collections.ConfigDict:
+    """The config that `spec` names, `overrides` applied.
+
+    `"lm:nano"` finds `configs/lm.py` from an installed wheel too; `"my/lm.py:small"` is a file of the user's.
+
+    Raises:
+        ValueError: no such config, no such variant, an unknown key, a value of another type.
+    """
+    name, _, argument = spec.partition(":")
+    module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
+    config = module.get_config(argument) if argument else module.get_config()
+    for override in overrides:
+        _apply(config, override)
+    return config
+
+
+def _from_file(path: Path):
+    if not path.is_file():
+        raise ValueError(f"config {str(path)!r}: no such file; give a path or a name such as lm:nano.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_package(name: str):
+    if not name.isidentifier() or importlib.util.find_spec(f"videopoet_jax.configs.{name}") is None:
+        raise ValueError(f"config {name!r}: unknown; use one of {', '.join(names())} or a path to a file.")
+    return importlib.import_module(f"videopoet_jax.configs.{name}")
+
+
+def names() -> list[str]:
+    """Names of the configs that ship."""
+    found = importlib.util.find_spec("videopoet_jax.configs")
+    places = list(found.submodule_search_locations) if found and found.submodule_search_locations else [_ROOT]
+    return sorted(p.stem for place in places for p in Path(place).glob("[a-z]*.py") if p.stem != "common")
+
+
+def _apply(config: ml_collections.ConfigDict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError(f"--set {override!r}: write KEY=VALUE, for instance train.steps=100.")
+    *path, leaf = key.split(".")
+    node = config
+    for part in path:
+        node = node.get(part) if isinstance(node, ml_collections.ConfigDict) else None
+    if not isinstance(node, ml_collections.ConfigDict) or leaf not in node:
+        known = sorted(node) if isinstance(node, ml_collections.ConfigDict) else sorted(config)
+        raise ValueError(f"--set {override!r}: no key {key!r} in this config; keys here: {', '.join(known)}.")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    old = node[leaf]
+    if isinstance(old, float) and isinstance(value, int):
+        value = float(value)
+    try:
+        node[leaf] = value
+    except TypeError as error:
+        raise ValueError(f"--set {override!r}: {key} is a {type(old).__name__} ({old!r}); give one.") from error
