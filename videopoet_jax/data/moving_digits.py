@@ -4,9 +4,9 @@ in   split, level, index, seed (and a size, a number of frames)
 out  Clip: frames uint8 [t h w 3] at 8 fps, audio float32 [2000 t] at 16 kHz, truth
 
 `render(split, level, index)` is a random-access data set, the same on every machine; `render_prompt` renders a clip for
-one prompt. Level 1 is one digit on black at a constant speed; level 2 adds photographs, walls with clicks, speeds, sizes
-and paraphrases; level 3 pairs of digits and a panning camera. Digit scans and (colour, digit, direction) triples of
-the test split are never shown in training.
+one prompt. Level 1 is one digit on black at a constant speed; level 2 adds photographs, walls with clicks, speeds,
+sizes and paraphrases; level 3 pairs of digits and a panning camera. Digit scans and (colour, digit, direction) triples
+of the test split are never shown in training.
 """
 
 from __future__ import annotations

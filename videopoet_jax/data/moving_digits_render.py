@@ -47,7 +47,7 @@ def cubic(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 
 def sampling(centres: Float[np.ndarray, " t"], length: int, cell: float) -> Float[np.ndarray, "t length 8"]:
-    """Weights of the 8 cells in each of `length` pixels, for a digit centred at `centres` with cells `cell` pixels wide."""
+    """Weights of the 8 cells in each of `length` pixels; the digit is centred at `centres`, a cell is `cell` pixels."""
     offsets = (np.arange(length) - centres[:, None]) / cell + (CELLS - 1) / 2  # in cells
     stretch = max(1.0, 1.0 / cell)  # frames smaller than the scan: widen the kernel, so that nothing aliases
     return cubic((offsets[..., None] - np.arange(CELLS)) / stretch) / np.float32(stretch)
@@ -78,5 +78,3 @@ def composite(
     for colour, alpha in reversed(layers):
         canvas += alpha[..., None] * (np.asarray(TINTS[colour], np.float32) - canvas)
     return (canvas + 0.5).astype(np.uint8)
-
-

@@ -1,4 +1,4 @@
-"""What happens in a `moving_digits` clip, before any pixel: who moves, from where, how fast, over what, and its caption.
+"""What happens in a `moving_digits` clip, before any pixel: who moves, where, how fast, over what; and its caption.
 
 A scene is drawn in units free of resolution and length (64 units span the shorter side, time runs in frames), so one
 (split, level, index, seed) is the same scene at every size and number of frames.
