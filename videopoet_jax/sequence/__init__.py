@@ -1,0 +1,33 @@
+"""In: codes of pictures and sound, text slots, a task → Out: one sequence `prefix | output` of ids, and back.
+
+Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `layout` places.
+"""
+
+from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
+from videopoet_jax.sequence.layout import MODALITIES, Layout, Segment, assemble, disassemble, layout_for
+from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task
+from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
+
+__all__ = [
+    "AUDIO",
+    "MODALITIES",
+    "SPECIAL_TEXT",
+    "TASKS",
+    "TEXT_EMBEDDING",
+    "VISUAL",
+    "Grid",
+    "Layout",
+    "Segment",
+    "Span",
+    "Task",
+    "Vocabulary",
+    "assemble",
+    "audio_frames",
+    "disassemble",
+    "get_task",
+    "latent_frames",
+    "latent_start",
+    "layout_for",
+    "name_of",
+    "pixel_frames",
+]

@@ -1,0 +1,294 @@
+"""Where every token of a task stands, and the way from a record of codes to a sequence and back.
+
+Image-to-video of a clip of 5 frames, latents (2, 1, 2), 2 of the 31 audio frames shown, one level, two text slots:
+
+    prefix  <bos> <task:video+audio> <bot_i> <text> <text> <eot_i> <bov_i> v7 v8 <eov_i> <source:video> <duration:5>
+    output  <bov_o> v3 v9 <eov_o> <boa_o> a0:5 a0:6 … <eoa_o> <eos>
+    weight     1     1  1    1       1     1     1  …    1      1      (0 over the whole prefix)
+
+The order is [VP]'s figure 2; a modality that a task lacks drops its tokens and its markers.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int
+
+from videopoet_jax.sequence import vocabulary as vocab
+from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start
+from videopoet_jax.sequence.tasks import Span, Task
+from videopoet_jax.sequence.vocabulary import Vocabulary
+
+# Rows of the modality embedding, fixed for good like the special ids. Audio has one for each RVQ level.
+MODALITIES = ("special", "text", "video_in", "video_out", *(f"audio_in_{q}" for q in range(4)),
+              *(f"audio_out_{q}" for q in range(4)))  # fmt: skip
+_MODALITY = {name: i for i, name in enumerate(MODALITIES)}
+_TABLE = {"special": vocab.SPECIAL_TEXT, "text": vocab.TEXT_EMBEDDING, "video": vocab.VISUAL, "audio": vocab.AUDIO}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A run of positions of one kind.
+
+    Attributes:
+        kind: "special", "text", "video" or "audio" (one segment for each RVQ level).
+        output: whether the model writes it.
+        start: first position in the sequence.
+        length: positions.
+        key: entry of the record that holds its codes.
+        first: first latent (video) or first audio frame (audio) of the clip.
+        level: RVQ level (audio).
+        tokens: the ids, where they are known before any clip (special).
+        clock: time of special tokens, in audio frames.
+    """
+
+    kind: str
+    output: bool
+    start: int
+    length: int
+    key: str = ""
+    first: int = 0
+    level: int = 0
+    tokens: tuple[int, ...] = ()
+    clock: int = 0
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.length
+
+    @property
+    def table(self) -> int:
+        return _TABLE[self.kind]
+
+    @property
+    def modality(self) -> int:
+        """Row of the modality embedding."""
+        side = "out" if self.output else "in"
+        names = {"video": f"video_{side}", "audio": f"audio_{side}_{self.level}"}
+        return _MODALITY[names.get(self.kind, self.kind)]
+
+    def positions(self, grid: Grid) -> Int[np.ndarray, "n 4"]:
+        """(t, h, w, modality): latents (2, 1, 2) → t h w `0 0 0, 0 0 1, 6 0 0, 6 0 1`; audio → t `0, 1, 2, …`."""
+        t, h, w = np.full(self.length, self.clock), np.zeros(self.length, int), np.zeros(self.length, int)
+        if self.kind == "text":
+            t = np.arange(self.length)
+        elif self.kind == "audio":
+            t = self.first + np.arange(self.length)
+        elif self.kind == "video":
+            frame, place = np.divmod(np.arange(self.length), grid.tokens_per_latent)
+            t = np.array([latent_start(int(self.first + f)) for f in frame])
+            h, w = np.divmod(place, grid.latents[2])
+        return np.stack([t, h, w, np.full(self.length, self.modality)], axis=-1).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The static shape of a task's sequences; every example of it has the same.
+
+    Attributes:
+        text_length: text slots, also of `text_ids` where the task has no text.
+        prefix_length: positions before the output.
+    """
+
+    task: Task
+    grid: Grid
+    vocabulary: Vocabulary
+    segments: tuple[Segment, ...]
+    text_length: int
+    prefix_length: int
+
+    @property
+    def length(self) -> int:
+        return self.segments[-1].stop
+
+    @functools.cached_property
+    def ids(self) -> Int[np.ndarray, " n"]:
+        """Special ids in place, `<text>` in the text slots, `<pad>` where codes will stand."""
+        text = vocab.special_id("<text>")
+        fill = {"text": text, "video": 0, "audio": 0}
+        parts = [s.tokens if s.kind == "special" else (fill[s.kind],) * s.length for s in self.segments]
+        return np.concatenate(parts).astype(np.int32)
+
+    @functools.cached_property
+    def tables(self) -> Int[np.ndarray, " n"]:
+        return np.concatenate([np.full(s.length, s.table, np.int32) for s in self.segments])
+
+    @functools.cached_property
+    def positions(self) -> Int[np.ndarray, "n 4"]:
+        return np.concatenate([s.positions(self.grid) for s in self.segments])
+
+    def show(self) -> str:
+        """The sequence for people, one segment each: `<bos> <task:video> | video 80 | <eov_o> <eos>`."""
+        names = {"text": "text {0.length}", "video": "video {0.length}", "audio": "audio[{0.level}] {0.length}"}
+        parts = [
+            " ".join(map(vocab.name_of, s.tokens)) if s.kind == "special" else names[s.kind].format(s)
+            for s in self.segments
+        ]
+        return " | ".join(parts)
+
+
+class _Builder:
+    """Appends segments from the front; empty ones are left out."""
+
+    def __init__(self):
+        self.segments: list[Segment] = []
+        self.length = 0
+
+    def add(self, kind: str, output: bool, length: int, **fields) -> None:
+        if length:
+            self.segments.append(Segment(kind, output, self.length, length, **fields))
+            self.length += length
+
+    def special(self, output: bool, *names: str, clock: int = 0) -> None:
+        tokens = tuple(vocab.special_id(name) for name in names)
+        self.add("special", output, len(tokens), tokens=tokens, clock=clock)
+
+    def span(self, span: Span, grid: Grid, output: bool, close: bool = True) -> None:
+        stop = grid.frames if span.stop is None else span.stop
+        if not span.start < stop <= grid.frames:
+            raise ValueError(
+                f"frames {span.start} … {stop} of a clip of {grid.frames}: need start < stop ≤ {grid.frames}; "
+                f"use a longer clip or another task."
+            )
+        side = "o" if output else "i"
+        if span.modality == "video":
+            first, last = (latent_frames(f) if f else 0 for f in (span.start, stop))
+            self.special(output, f"<bov_{side}>", clock=latent_start(first))
+            self.add("video", output, (last - first) * grid.tokens_per_latent, key=span.key, first=first)
+            if close:
+                self.special(output, f"<eov_{side}>", clock=latent_start(last - 1))
+            return
+        first, last = audio_frames(span.start), audio_frames(stop)
+        self.special(output, f"<boa_{side}>", clock=first)
+        for level in range(grid.audio_levels):  # [VP] the whole clip level by level, coarse first
+            self.add("audio", output, last - first, key=span.key, first=first, level=level)
+        self.special(output, f"<eoa_{side}>", clock=last - 1)
+
+
+def _conditioning_names(grid: Grid, source: str) -> list[str]:
+    """`<source> <res> <duration>`; a square picture has no `<res>` [VP]."""
+    shape = "portrait" if grid.height > grid.width else "landscape"
+    res = [] if grid.height == grid.width else [f"<res:{shape}>"]
+    return [f"<source:{source}>", *res, f"<duration:{grid.frames}>"]
+
+
+def layout_for(task: Task, grid: Grid, *, vocabulary: Vocabulary, text_length: int, source: str) -> Layout:
+    """The layout of `task` on clips of `grid`.
+
+    text_to_video, silent, 1 frame of 1×2 latents, one text slot:
+    `<bos> <task:video> <bot_i> <text> <eot_i> <source:video> <duration:1> | <bov_o> v v <eov_o> <eos>`
+    """
+    sound = bool(grid.audio_levels)
+    reads, writes = ([s for s in spans if sound or s.modality != "audio"] for spans in (task.reads, task.writes))
+    if not writes:
+        raise ValueError(f"task {task.name} of a silent clip: nothing is left to write; use a grid with audio_levels.")
+    both = {s.modality for s in writes} == {"video", "audio"}
+    build = _Builder()
+    build.special(False, "<bos>", f"<task:{task.output}{'+audio' if both else ''}>")
+    if task.text:
+        build.special(False, "<bot_i>")
+        build.add("text", False, text_length)
+        build.special(False, "<eot_i>")
+    for span in reads:
+        build.span(span, grid, output=False)
+    build.special(False, *_conditioning_names(grid, source))
+    prefix_length = build.length
+    for span in writes:
+        build.span(span, grid, output=True, close=task.ends)
+    if task.ends:
+        build.special(True, "<eos>", clock=build.segments[-1].clock)
+    return Layout(task, grid, vocabulary, tuple(build.segments), text_length, prefix_length)
+
+
+def _segment_ids(layout: Layout, segment: Segment, codes: np.ndarray) -> np.ndarray:
+    if segment.kind == "video":
+        if codes.shape != layout.grid.latents:
+            raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {layout.grid.latents}.")
+        count = segment.length // layout.grid.tokens_per_latent
+        return layout.vocabulary.visual_ids(codes[segment.first : segment.first + count].reshape(-1))
+    needed = (layout.grid.audio_frames, layout.grid.audio_levels)
+    if codes.ndim != 2 or codes.shape[0] != needed[0] or codes.shape[1] < needed[1]:
+        raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {needed} (or more levels).")
+    part = codes[segment.first : segment.first + segment.length, segment.level]
+    return layout.vocabulary.audio_ids(part, segment.level)
+
+
+def assemble(layout: Layout, record: Mapping[str, np.ndarray], *, outputs: bool = True) -> dict[str, np.ndarray]:
+    """A record → one example of the language model's batch.
+
+    codes `video [[[7 8]] [[3 9]]]` →
+    ids `… <bov_i> 263 264 <eov_i> … | <bov_o> 259 265 <eov_o> …`, weights `… 0 0 0 0 … | 1 1 1 1 …`
+
+    Args:
+        record: `video` [t h w] and `audio` [f q] codes of the *whole* clip, as far as the task needs them; `text_ids`,
+            `text_mask` [l] where it has a text. Other entries (the empty prompt's, say) pass through.
+        outputs: False to prepare a prefix: the codes to be written may be missing and stay `<pad>`.
+
+    Returns:
+        ids, table, weights, valid [n]; positions [n 4]; prefix_length []; text_ids, text_mask [l]; what passed through.
+    """
+    ids = layout.ids.copy()
+    for segment in layout.segments:
+        if segment.kind in ("video", "audio") and (outputs or not segment.output):
+            if segment.key not in record:
+                raise ValueError(f"record {sorted(record)}: task {layout.task.name} needs {segment.key!r} codes.")
+            ids[segment.start : segment.stop] = _segment_ids(layout, segment, np.asarray(record[segment.key]))
+    text_ids, text_mask = _text(layout, record)
+    tables = layout.tables
+    valid = np.ones(layout.length, bool)
+    if layout.task.text:
+        valid[tables == vocab.TEXT_EMBEDDING] = text_mask
+    used = {s.key for s in layout.segments} | {"video", "audio"}
+    passed = {key: np.asarray(value) for key, value in record.items() if key not in used}
+    return passed | {
+        "ids": ids,
+        "table": tables,
+        "positions": layout.positions,
+        "prefix_length": np.int32(layout.prefix_length),
+        "weights": (np.arange(layout.length) >= layout.prefix_length).astype(np.float32),
+        "valid": valid,
+        "text_ids": text_ids,
+        "text_mask": text_mask,
+    }
+
+
+def _text(layout: Layout, record: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`text_ids` and `text_mask` of the record; nothing but padding for a task without text."""
+    if not layout.task.text:
+        return np.zeros(layout.text_length, np.int32), np.zeros(layout.text_length, bool)
+    if "text_ids" not in record or "text_mask" not in record:
+        raise ValueError(f"record {sorted(record)}: task {layout.task.name} needs text_ids and text_mask.")
+    ids, mask = np.asarray(record["text_ids"], np.int32), np.asarray(record["text_mask"], bool)
+    if ids.shape != (layout.text_length,) or mask.shape != ids.shape:
+        raise ValueError(f"text of shapes {ids.shape}, {mask.shape}: the layout has {layout.text_length} text slots.")
+    return ids, mask
+
+
+def disassemble(layout: Layout, ids: Int[np.ndarray, "*b n"]) -> dict[str, np.ndarray]:
+    """Ids → the codes of the whole clip, those of the prefix and those of the output joined; batch axes are kept.
+
+    `… <bov_i> 263 264 <eov_i> … | <bov_o> 259 265 <eov_o> …` → `video [[[7 8]] [[3 9]]]`
+
+    What a task neither reads nor writes (the sound before a continuation that starts later) stays 0.
+
+    Raises:
+        ValueError: an id that its position does not allow, or another length.
+    """
+    ids = np.asarray(ids)
+    if ids.shape[-1] != layout.length:
+        raise ValueError(f"{ids.shape[-1]} ids: the layout of {layout.task.name} has {layout.length}.")
+    grid, record = layout.grid, {}
+    for s in layout.segments:
+        part = ids[..., s.start : s.stop]
+        if s.kind == "video":
+            whole = record.setdefault(s.key, np.zeros((*ids.shape[:-1], *grid.latents), np.int32))
+            count = s.length // grid.tokens_per_latent
+            codes = layout.vocabulary.visual_codes_of(part)
+            whole[..., s.first : s.first + count, :, :] = codes.reshape(*ids.shape[:-1], count, *grid.latents[1:])
+        elif s.kind == "audio":
+            shape = (*ids.shape[:-1], grid.audio_frames, grid.audio_levels)
+            whole = record.setdefault(s.key, np.zeros(shape, np.int32))
+            whole[..., s.first : s.first + s.length, s.level] = layout.vocabulary.audio_codes_of(part, s.level)
+    return record
