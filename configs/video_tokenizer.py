@@ -1,0 +1,93 @@
+"""Video tokenizers: `nano` (ships), `nano_image` (its image stage), `local` (your own clips), `base`, `large`.
+
+Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantize-pytorch issue 88;
+[O2] cofe-ai/O2-MAGVIT2. `base` is half as wide as `large`, which is the figure.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("nano", "nano_image", "local", "base", "large")
+
+
+def get_config(arg: str = "nano") -> ConfigDict:
+    """The config of one variant; per-stage entries run from pixels to latents."""
+    if arg not in VARIANTS:
+        raise ValueError(f"variant {arg!r}: unknown; use one of {', '.join(VARIANTS)}.")
+    c = ConfigDict()
+    c.model_type = "videopoet_video_tokenizer"
+    c.seed = 0  # ours
+
+    c.model = ConfigDict()
+    c.model.patch = (1, 1, 1)  # [fig]: none
+    c.model.strides = ((1, 2, 2), (2, 2, 2), (2, 2, 2))  # [fig]: 17×128×128 → 5×16×16
+    c.model.code_bits = 18  # [fig]: 2^18 codes
+    c.model.groups = 32  # GroupNorm's usual number; the figure gives none
+    c.model.kernel_time = (3, 3, 3, 3)  # [fig]
+    c.model.encoder_widths = (128, 256, 256, 512)  # [fig]
+    c.model.encoder_blocks = (4, 4, 4, 8)  # [fig]
+    c.model.decoder_widths = (128, 256, 256, 512)  # [fig]
+    c.model.decoder_middle_blocks = 4  # [fig]
+    c.model.decoder_blocks = (4, 4, 4, 4)  # [fig]
+    c.model.upsample_kernel = 3  # [fig]
+    c.model.remat = True  # ours: 370 M parameters at 17×128×128 do not fit otherwise
+
+    c.data = ConfigDict()
+    c.data.source = "files"  # ours
+    c.data.num_frames, c.data.height, c.data.width, c.data.fps = 17, 128, 128, 8.0  # VideoPoet
+
+    c.loss = ConfigDict()
+    c.loss.reconstruction = 5.0  # [O2]
+    c.loss.l2, c.loss.l1 = 1.0, 0.0  # [author]: L2
+    c.loss.foreground = 1.0  # ours: 1 is the plain mean
+    c.loss.entropy = 0.1  # [author]
+    c.loss.entropy_boost, c.loss.entropy_boost_steps = 3.0, 2000  # [O2]: ×3, decaying over the first 2,000 steps
+    c.loss.commitment = 0.25  # [author]
+    c.loss.inverse_temperature = 1.0  # ours
+    c.loss.dtype = "bfloat16"  # ours: of compute; parameters stay float32
+
+    c.train = ConfigDict()
+    c.train.batch_size, c.train.steps = 256, 500_000  # ours
+    c.train.learning_rate, c.train.warmup_steps = 1e-4, 5_000  # [O2]; warm-up's length: ours
+    c.train.b1, c.train.b2 = 0.0, 0.99  # [O2]
+    c.train.weight_decay, c.train.clip_norm = 0.0, 1.0  # ours
+    c.train.ema_decay = 0.999  # [O2]
+
+    if arg == "base":
+        c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)  # half of [fig]
+        c.model.remat = False
+    if arg in ("nano", "nano_image", "local"):
+        _small(c)
+    if arg == "nano_image":
+        _image_stage(c)
+    if arg == "local":
+        c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
+        c.data.source = "files"
+        c.loss.foreground = 1.0
+    return c
+
+
+def _small(c: ConfigDict) -> None:
+    """64×64 on 2 cores; every number is ours."""
+    c.model.patch = (1, 4, 4)  # the cheap path: no convolution at full resolution
+    c.model.strides = ((2, 2, 2), (2, 2, 2))  # 17×64×64 → 5×4×4
+    c.model.groups = 8
+    c.model.kernel_time = (3, 3, 3)
+    c.model.encoder_widths, c.model.encoder_blocks = (32, 64, 96), (1, 1, 1)
+    c.model.decoder_widths, c.model.decoder_blocks = (48, 64, 96), (2, 2, 1)
+    c.model.decoder_middle_blocks = 0
+    c.model.upsample_kernel = 1
+    c.model.remat = False
+    c.data.source = "moving_digits"
+    c.data.height, c.data.width = 64, 64
+    c.loss.foreground = 5.0  # most pixels are black
+    c.loss.dtype = "float32"
+    c.train.batch_size, c.train.steps = 8, 10_000
+    c.train.learning_rate, c.train.warmup_steps = 1e-3, 100
+    c.train.b1, c.train.b2 = 0.9, 0.99
+
+
+def _image_stage(c: ConfigDict) -> None:
+    """nano's parameter tree with one tap in time, for one-frame clips; inflation.py makes it a video model."""
+    c.model.kernel_time = (1, 1, 1)
+    c.data.num_frames = 1
+    c.train.batch_size, c.train.steps = 32, 4_000

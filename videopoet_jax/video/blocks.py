@@ -1,0 +1,84 @@
+"""What the encoder and the decoder are made of: per-frame group normalisation, residual blocks, carried convolutions.
+
+`chunk` says how a clip arrives. "whole": all of it at once. "first", then "next" any number of times: in pieces, each
+causal convolution keeping the frames that it will need again in the variable collection `past`, which the caller passes
+from call to call.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from videopoet_jax.layers.conv import CausalConv3D, carry, past_length
+from videopoet_jax.parallel.axes import partitioned
+
+Chunk = Literal["whole", "first", "next"]
+Size3 = tuple[int, int, int]
+
+EPSILON = 1e-6
+
+
+class CarriedConv3D(CausalConv3D):
+    """A causal convolution that can also be fed chunk by chunk."""
+
+    use_bias: bool = True
+
+    def __call__(self, x: Float[Array, "b t h w c"], chunk: Chunk) -> Float[Array, "b t2 h2 w2 d"]:
+        if chunk == "whole":
+            return super().__call__(x)
+        past = self.get_variable("past", "frames") if chunk == "next" else None
+        self.put_variable("past", "frames", carry(x, past, past_length(self.kernel_size[0], self.strides[0])))
+        return super().__call__(x, past)
+
+
+def normalize(x: Float[Array, "b t h w c"], groups: int) -> Float[Array, "b t h w c"]:
+    """Group normalisation by the statistics of each frame alone: over (t, h, w) the past would see the future."""
+    channels = x.shape[-1]
+    x32 = x.astype(jnp.float32)
+    # Sums over pixels first, groups after: two plain reductions, and x is then read once more for the affine map alone.
+    means = jnp.mean(x32, axis=(2, 3))
+    squares = jnp.mean(jnp.square(x32), axis=(2, 3))
+    means, squares = (jnp.mean(s.reshape(*s.shape[:2], groups, -1), axis=-1) for s in (means, squares))
+    scale = jax.lax.rsqrt(jnp.maximum(squares - jnp.square(means), 0.0) + EPSILON)
+    scale, means = (jnp.repeat(s, channels // groups, axis=-1)[:, :, None, None] for s in (scale, means))
+    return ((x32 - means) * scale).astype(x.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Per-frame group normalisation with a learned scale and bias."""
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
+        scale = self.param("scale", partitioned(nn.initializers.ones_init(), "norm"), (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", partitioned(nn.initializers.zeros_init(), "norm"), (x.shape[-1],), jnp.float32)
+        return normalize(x, self.groups) * scale.astype(x.dtype) + bias.astype(x.dtype)
+
+
+class ResBlock(nn.Module):
+    """(GroupNorm, swish, conv) twice, beside the identity or, where the width changes, a 1³ convolution."""
+
+    features: int
+    groups: int
+    kernel_time: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"], chunk: Chunk) -> Float[Array, "b t h w d"]:
+        kernel, once = (self.kernel_time, 3, 3), (1, 1, 1)
+        y = nn.swish(GroupNorm(self.groups, name="norm1")(x))
+        y = CarriedConv3D(self.features, kernel, once, name="conv1")(y, chunk)
+        y = nn.swish(GroupNorm(self.groups, name="norm2")(y))
+        y = CarriedConv3D(self.features, kernel, once, name="conv2")(y, chunk)
+        if x.shape[-1] != self.features:
+            x = CarriedConv3D(self.features, once, once, name="shortcut")(x, chunk)
+        return x + y
+
+
+def residual_block(remat: bool) -> type[ResBlock]:
+    """The block, or one whose activations are computed again in the backward pass instead of being kept."""
+    return nn.remat(ResBlock, static_argnums=(2,)) if remat else ResBlock

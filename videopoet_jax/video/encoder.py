@@ -1,0 +1,39 @@
+"""MAGVIT-v2's causal 3-D encoder: pixels → one k-channel latent for each block of pixels.
+
+conv · [residual blocks · strided conv] per stage · residual blocks · GroupNorm, swish, conv 1³. Latent frame 0 sees
+pixel frame 0 alone, latent frame j sees the frames up to j·(stride in time).
+"""
+
+import flax.linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from videopoet_jax.layers.conv import space_to_depth
+from videopoet_jax.video.blocks import CarriedConv3D, Chunk, GroupNorm, Size3, residual_block
+
+
+class Encoder(nn.Module):
+    """Fields with one entry per stage run from pixels to latents; `strides` has one entry fewer, between the stages."""
+
+    patch: Size3
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    strides: tuple[Size3, ...]
+    code_bits: int
+    groups: int
+    kernel_time: tuple[int, ...]
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w 3"], chunk: Chunk = "whole") -> Float[Array, "b t2 h2 w2 k"]:
+        block = residual_block(self.remat)
+        x = space_to_depth(x, self.patch)
+        x = CarriedConv3D(self.widths[0], (self.kernel_time[0], 3, 3), (1, 1, 1), name="conv_in")(x, chunk)
+        for stage, (width, kernel_time) in enumerate(zip(self.widths, self.kernel_time, strict=True)):
+            for i in range(self.blocks[stage]):
+                x = block(width, self.groups, kernel_time, name=f"stage{stage}_block{i}")(x, chunk)
+            if stage < len(self.strides):
+                down = CarriedConv3D(width, (kernel_time, 3, 3), self.strides[stage], name=f"stage{stage}_down")
+                x = down(x, chunk)
+        x = nn.swish(GroupNorm(self.groups, name="norm_out")(x))
+        return CarriedConv3D(self.code_bits, (1, 1, 1), (1, 1, 1), name="conv_out")(x, chunk)
