@@ -1,0 +1,214 @@
+"""Opening and decoding a stranger's media file: limits first, then libav.
+
+Only local regular files are opened, by Python, and libav is handed the open file. It cannot open anything else:
+playlists (`concat:`, HLS, DASH), devices and network addresses are neither on its list of containers nor reachable for
+it. What a header claims is checked against the limits below before anything of that size is allocated.
+"""
+
+import io
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+
+# Ours, but the first: H.264 level 6.2 allows 139,264 macroblocks of 16×16 in a frame (8192×4352, more than "8K").
+MAX_PIXELS = 139_264 * 256
+MAX_SIDE = 16_384
+MAX_FPS = 1_000
+MAX_SECONDS = 24 * 3_600  # a later timestamp is taken for a damaged or hostile one
+MAX_CHANNELS = 64
+MAX_STREAMS = 64
+SAMPLE_RATES = (1_000, 768_000)
+# Containers that hold all they need in the one file. `hls`, `concat`, `dash`, `image2`, `sdp`, `tty` … stay out.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,ogg,flv,live_flv,asf,wav,w64,mp3,flac,aac,ac3,"
+    "aiff,au,caf,h264,hevc,m4v,av1,obu,ivf,nut,rm,mxf,dv,swf,wtv,mjpeg,yuv4mpegpipe,apng,amr,tta"
+)
+_READ_BYTES = 1 << 20
+_SEEK_AFTER, _SEEK_MARGIN = 4, 1  # seconds: nearer to the start, decoding all is as quick; codecs need a run-up
+_LOG = logging.getLogger(__name__)
+
+
+class MediaError(ValueError):
+    """A picture, video or sound that cannot be read or written: value, rule, remedy in one line."""
+
+
+class _LocalFile(io.FileIO):
+    """A file whose name, as libav sees it, is only `media` and the suffix: enough to guess the container."""
+
+    def __init__(self, descriptor: int, suffix: str):
+        super().__init__(descriptor, "rb")
+        self.name = f"media{suffix}"
+
+
+def open_local(path: str | os.PathLike) -> io.FileIO:
+    """The open file, known to be a local, regular and non-empty one (a symbolic link to one will do).
+
+    Raises:
+        FileNotFoundError, PermissionError, MediaError: with the rule and the remedy.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        if "://" in path or path.startswith(("concat:", "data:", "pipe:", "subfile:", "file:")):
+            raise MediaError(f"{path}: only local files are read; download it and give the path of the file.")
+        raise FileNotFoundError(f"{path}: no such file; check the path.")
+    # Non-blocking: opening a named pipe must not wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    status, problem = os.fstat(descriptor), None
+    if not stat.S_ISREG(status.st_mode):
+        problem = f"{path}: not a regular file; give a media file, not a directory, pipe or device."
+    elif status.st_size == 0:
+        problem = f"{path}: the file is empty; copy or download it again."
+    if problem is not None:
+        os.close(descriptor)
+        raise MediaError(problem)
+    return _LocalFile(descriptor, Path(path).suffix[:8])
+
+
+def _refuse(url: str, *_: object) -> None:
+    raise MediaError(f"{url}: a media file may not have another file or address opened; give the file itself.")
+
+
+@contextmanager
+def open_media(path: str | os.PathLike) -> Iterator["av.container.InputContainer"]:
+    """The container, closed at the end; what libav cannot make sense of becomes a `MediaError`."""
+    options = {
+        "format_whitelist": CONTAINERS,
+        "protocol_whitelist": "none",
+        "max_streams": str(MAX_STREAMS),
+        "max_pixels": str(MAX_PIXELS),
+    }
+    with open_local(path) as file:
+        try:
+            container = av.open(
+                file, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES, io_open=_refuse
+            )
+        except MediaError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise MediaError(
+                f"{os.fspath(path)}: not a video or sound that can be read, or cut off ({reason}); try to play it, "
+                "or convert it to mp4."
+            ) from error
+        with container:
+            yield container
+
+
+def check_size(what: str | os.PathLike, height: int, width: int) -> None:
+    """Refuses frames without area and frames beyond the limits."""
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        raise MediaError(
+            f"{os.fspath(what)}: frames of {height}×{width}; sides of 1 to {MAX_SIDE:,} and up to {MAX_PIXELS:,} "
+            "pixels are taken; scale it."
+        )
+
+
+def check_sound(what: str | os.PathLike, sample_rate: int, channels: int) -> None:
+    """Refuses sample rates and channel counts beyond the limits."""
+    low, high = SAMPLE_RATES
+    if not (low <= sample_rate <= high and 1 <= channels <= MAX_CHANNELS):
+        raise MediaError(
+            f"{os.fspath(what)}: sound at {sample_rate} Hz in {channels} channels; {low:,} to {high:,} Hz and 1 to "
+            f"{MAX_CHANNELS} channels are taken; convert it."
+        )
+
+
+def video_stream(container: "av.container.InputContainer", path: str | os.PathLike) -> "av.VideoStream":
+    """The first stream of moving pictures (a cover picture is none), its claims checked, ready to decode."""
+    cover = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & cover]
+    if not streams:
+        raise MediaError(f"{os.fspath(path)}: no picture that can be decoded in it; give a video.")
+    stream = streams[0]
+    check_size(path, stream.codec_context.height, stream.codec_context.width)
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = min(4, os.cpu_count() or 1)  # more threads hold more frames
+    return stream
+
+
+def audio_stream(container: "av.container.InputContainer", path: str | os.PathLike) -> "av.AudioStream":
+    """The first stream of sound, its claims checked, ready to decode."""
+    streams = [s for s in container.streams.audio if s.codec_context is not None]
+    if not streams:
+        raise MediaError(f"{os.fspath(path)}: no sound that can be decoded in it; give a file with sound.")
+    check_sound(path, streams[0].codec_context.sample_rate, streams[0].codec_context.channels)
+    return streams[0]
+
+
+def origin(container: "av.container.InputContainer") -> Fraction | None:
+    """The timestamp that counts as second 0 for picture and sound alike: where the picture starts, if there is one."""
+    for stream in (*container.streams.video, *container.streams.audio):
+        if stream.start_time is not None:
+            return stream.start_time * stream.time_base
+    return None
+
+
+def decoded(
+    container: "av.container.InputContainer", stream: "av.VideoStream | av.AudioStream", path: str | os.PathLike
+) -> Iterator["av.VideoFrame | av.AudioFrame"]:
+    """Every frame that can be decoded, in order; damaged packets are passed over, and counted in one logged line.
+
+    What libav conceals inside a frame (a lost slice) is given as libav gives it.
+
+    Raises:
+        MediaError: not a single frame could be decoded.
+    """
+    given = damaged = 0
+    for packet in _packets(container, stream):
+        damaged += packet is None
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.EOFError:
+            frames = []
+        except av.FFmpegError:
+            frames, damaged = [], damaged + 1
+        given += len(frames)
+        yield from frames
+    if not given:
+        raise MediaError(f"{os.fspath(path)}: nothing could be decoded ({damaged} damaged packets); get it again.")
+    if damaged:
+        _LOG.warning("%s: %d damaged packets passed over; the rest was read.", os.fspath(path), damaged)
+
+
+def _packets(container, stream) -> Iterator["av.Packet | None"]:
+    """The packets, then one that flushes the decoder; a container that breaks off ends with None, which flushes too."""
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        yield None
+
+
+def decoded_from(
+    container: "av.container.InputContainer",
+    stream: "av.VideoStream | av.AudioStream",
+    path: str | os.PathLike,
+    start: Fraction,
+) -> Iterator["av.VideoFrame | av.AudioFrame"]:
+    """Frames that begin at or before `start` where there are such, and all later ones. Seeks when that saves work.
+
+    A seek that lands too late, or nowhere, is undone: the file is then decoded from its beginning.
+    """
+    zero = origin(container)
+    if start > _SEEK_AFTER and zero is not None:
+        try:
+            container.seek(int((zero + start - _SEEK_MARGIN) / stream.time_base), stream=stream)
+            frames = decoded(container, stream, path)
+            first = next(frames)
+            landed = first.pts is not None and first.pts * first.time_base - zero <= start
+        except (av.FFmpegError, MediaError):
+            landed = False
+        if landed:
+            yield from chain([first], frames)
+            return
+        with open_media(path) as again:
+            yield from decoded(again, again.streams[stream.index], path)
+        return
+    yield from decoded(container, stream, path)
