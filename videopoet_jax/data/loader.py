@@ -1,0 +1,216 @@
+"""From random-access sources to batches, in an order that depends on the seed and the batch's number alone.
+
+    loader = make_loader(source, batch_size=8, seed=0)          # source[i] → dict of arrays
+    batch = next(loader)                                        # dict of stacked arrays, and "example": their numbers
+    state = loader.get_state()                                  # {"next_batch": 1, "spec": […]}
+    loader.set_state(state)                                     # the very next batch is number 1 again
+
+    loader = mixture([Part(clips, weight=3, batch_size=8), Part(images, weight=1, batch_size=40)], seed=0)
+    part of each batch:   0 0 1 0  0 0 1 0 …                    # a batch comes from one source, so shapes may differ
+
+Batch number n holds the same examples for any number of processes; each process reads its own rows of it.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import grain
+import jax
+import numpy as np
+
+Example = dict[str, Any]
+Transform = Callable[[Example], Example]
+RandomTransform = Callable[[Example, np.random.Generator], Example]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to examples: dicts of arrays (or scalars), the same for the same number every time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class Part(NamedTuple):
+    """One source of a mixture: `weight` is its share of the batches, relative to the others'."""
+
+    source: Any
+    weight: float
+    batch_size: int
+    transform: Transform | None = None
+    random_transform: RandomTransform | None = None
+
+
+class _Numbered:
+    """A source whose examples carry their number."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> tuple[int, Example]:
+        return int(index), self._source[int(index)]
+
+    def __repr__(self) -> str:
+        return f"{type(self._source).__name__}[{len(self)}]"
+
+
+class _ProcessRows(grain.MapDataset):
+    """The rows of each batch that this process reads: `batch 4, process 1 of 2 → rows 2 3, 6 7, 10 11 …`"""
+
+    def __init__(self, parent: grain.MapDataset, batch_size: int, process: int, processes: int):
+        super().__init__(parent)
+        self._batch, self._rows, self._first = batch_size, batch_size // processes, batch_size // processes * process
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._batch * self._rows
+
+    def __getitem__(self, index: int) -> Any:
+        return self._parent[index // self._rows * self._batch + self._first + index % self._rows]
+
+
+def _batches(
+    part: Part, number: int, *, seed: int, shuffle: bool, num_epochs: int | None, process: int, processes: int
+) -> grain.MapDataset:
+    """The endless (or `num_epochs` long) random-access sequence of one part's batches."""
+    size = part.batch_size
+    if len(part.source) == 0:
+        raise ValueError(f"{part.source!r}: holds no examples; a source needs at least one.")
+    if size < 1 or size % processes:
+        raise ValueError(f"batch_size {size}: must be a positive multiple of the {processes} processes.")
+    dataset = grain.MapDataset.source(_Numbered(part.source)).seed(zlib.crc32(f"{seed}/{number}".encode()))
+    if shuffle:
+        dataset = dataset.shuffle()
+    if part.transform is not None:
+        dataset = dataset.map(lambda pair: (pair[0], part.transform(pair[1])))
+    if part.random_transform is not None:
+        dataset = dataset.random_map(lambda pair, rng: (pair[0], part.random_transform(pair[1], rng)))
+    dataset = dataset.map(lambda pair: {**pair[1], "example": np.int32(pair[0])})
+    dataset = dataset.repeat(num_epochs)
+    if len(dataset) < size:
+        raise ValueError(
+            f"{len(dataset)} examples for batch_size {size}: not one batch; choose at most {len(dataset)}."
+        )
+    if processes > 1:
+        dataset = _ProcessRows(dataset, size, process, processes)
+    return dataset.batch(size // processes, drop_remainder=True)
+
+
+class Loader:
+    """An endless iterator over batches that can say where it is, and be set there again."""
+
+    def __init__(self, dataset: grain.MapDataset, spec: list[dict], *, num_threads: int, prefetch: int):
+        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0)
+        self._dataset = dataset
+        self._spec = spec
+        self._iterator = iter(dataset.to_iter_dataset(options))
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = next(self._iterator)
+        self._next += 1
+        return batch
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        """Batch `number`, without moving the iterator."""
+        return self._dataset[number]
+
+    def get_state(self) -> dict:
+        """Where the iterator is, as plain JSON: the number of the next batch and what it is a batch of."""
+        return {"next_batch": self._next, "spec": self._spec}
+
+    def set_state(self, state: dict) -> None:
+        """Goes to a state of `get_state`; the next batch is the one that would have come then.
+
+        Raises:
+            ValueError: the state is of other data, so its numbers mean other examples.
+        """
+        if state["spec"] != self._spec:
+            raise ValueError(
+                f"data of the checkpoint {state['spec']} and of this run {self._spec}: must be the same to go on; "
+                f"use the same sources, batch sizes and seed, or start in another folder."
+            )
+        self._iterator.set_state({"next_index": state["next_batch"]})
+        self._next = state["next_batch"]
+
+
+def mixture(
+    parts: Sequence[Part],
+    *,
+    seed: int,
+    shuffle: bool = True,
+    num_epochs: int | None = None,
+    num_threads: int = 2,
+    prefetch: int = 4,
+    process: int | None = None,
+    processes: int | None = None,
+) -> Loader:
+    """Batches of several sources, each batch of one; which one is fixed by the batch's number.
+
+    Every batch carries `part` (the number of its source, once for each row) beside `example`.
+
+    Args:
+        num_epochs: passes over each source; None for endless ones.
+        num_threads: threads that read ahead; 0 reads when asked.
+        prefetch: batches read ahead.
+        process: this process, of `processes`; JAX's own numbers by default.
+    """
+    processes = jax.process_count() if processes is None else processes
+    process = jax.process_index() if process is None else process
+    spec, datasets = [], []
+    for number, part in enumerate(parts):
+        if part.weight <= 0:
+            raise ValueError(f"part {number} with weight {part.weight}: must be above 0; leave the part out.")
+        batches = _batches(
+            part, number, seed=seed, shuffle=shuffle, num_epochs=num_epochs, process=process, processes=processes
+        )
+        rows = part.batch_size // processes
+        datasets.append(batches.map(lambda b, n=number, r=rows: {**b, "part": np.full(r, n, np.int32)}))
+        spec.append(
+            {
+                "examples": len(part.source),
+                "batch_size": part.batch_size,
+                "weight": part.weight,
+                "seed": seed,
+                "shuffle": shuffle,
+                "num_epochs": num_epochs,
+            }
+        )
+    dataset = datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, [part.weight for part in parts])
+    return Loader(dataset, spec, num_threads=num_threads, prefetch=prefetch)
+
+
+def make_loader(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool = True,
+    num_epochs: int | None = None,
+    transform: Transform | None = None,
+    random_transform: RandomTransform | None = None,
+    num_threads: int = 2,
+    prefetch: int = 4,
+) -> Loader:
+    """Batches of one source, shuffled anew in every epoch.
+
+    Args:
+        batch_size: rows of a batch over all processes; what is left at the end of the last epoch is dropped.
+        transform: applied to every example.
+        random_transform: `(example, rng) → example`, after `transform`; `rng` depends on seed, epoch and example.
+        num_epochs, num_threads, prefetch: as in `mixture`.
+    """
+    part = Part(source, 1.0, batch_size, transform, random_transform)
+    return mixture(
+        [part], seed=seed, shuffle=shuffle, num_epochs=num_epochs, num_threads=num_threads, prefetch=prefetch
+    )

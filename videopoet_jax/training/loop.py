@@ -1,0 +1,129 @@
+"""The training loop of every model: read it top to bottom.
+
+state = fit(state=state, train_step=make_train_step(loss_fn, optimizer, ema_decay=0.999), batches=loader,
+            steps=5000, mesh=mesh, workdir="runs/lm", checkpoint_every=500, log_every=20)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from videopoet_jax.parallel import batch_sharding
+from videopoet_jax.training.checkpoint import Checkpoints
+from videopoet_jax.training.compilation import CompiledStep
+from videopoet_jax.training.metrics import Reporter, Window
+from videopoet_jax.training.signals import Stopped, StopSignal
+from videopoet_jax.training.state import TrainState
+from videopoet_jax.training.step import TrainStep
+
+# Entries of a batch that name its examples: reported when something goes wrong, never sent to the devices.
+ID_KEYS = ("example", "part")
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """An iterator over host batches (dicts of arrays, this process's rows) that can say and take back where it is."""
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+
+    def get_state(self) -> dict: ...
+
+    def set_state(self, state: dict) -> None: ...
+
+
+def split_ids(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """`{"video": …, "example": …} → ({"video": …}, {"example": …})`"""
+    ids = {name: value for name, value in batch.items() if name in ID_KEYS}
+    return {name: value for name, value in batch.items() if name not in ID_KEYS}, ids
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows as part of global arrays, split over the mesh by their first dimension."""
+    sharding = batch_sharding(mesh)
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def place(name: str, rows: np.ndarray) -> jax.Array:
+        rows = np.asarray(rows)
+        total = rows.shape[0] * jax.process_count() if rows.ndim else 0
+        if total == 0 or total % parts:
+            raise ValueError(
+                f"batch[{name!r}] of shape {rows.shape}: its {total} rows do not divide over {parts} devices "
+                f"(mesh axes data and fsdp); choose a batch size that is a multiple of {parts}."
+            )
+        return jax.make_array_from_process_local_data(sharding, rows)
+
+    return {name: place(name, rows) for name, rows in batch.items()}
+
+
+def fit(
+    *,
+    state: TrainState,
+    train_step: TrainStep,
+    batches: Batches,
+    steps: int,
+    mesh: Mesh,
+    workdir: str | Path,
+    checkpoint_every: int,
+    log_every: int,
+    evaluate_every: int | None = None,
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    config: dict | None = None,
+    max_to_keep: int = 2,
+    fallback: bool = False,
+) -> TrainState:
+    """Trains up to step `steps`, going on from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+        state: the state to start from; its memory is reused, so use the returned one afterwards.
+        batches: see `Batches`; entries named in `ID_KEYS` stay on the host.
+        evaluate: `state → metrics`, called every `evaluate_every` steps and at the end; stored as `eval/…`.
+        config: plain JSON, saved with every checkpoint.
+        max_to_keep: how many checkpoints stay on disk.
+        fallback: if the newest checkpoint is damaged, go on from the one before instead of refusing.
+
+    Raises:
+        NonFinite: a loss or gradient norm is NaN or infinite; the last checkpoint stands.
+        CheckpointError: a checkpoint could not be written, or the one to resume from is damaged.
+        Stopped: SIGTERM or Ctrl-C came, and the step is saved (exit code 75).
+    """
+    with (
+        jax.set_mesh(mesh),
+        Checkpoints(workdir, max_to_keep=max_to_keep) as checkpoints,
+        Reporter(workdir, steps) as report,
+        StopSignal() as stop,
+    ):
+        restored = checkpoints.restore(state, fallback=fallback)
+        first = restored.step if restored else 0
+        if restored:
+            state = restored.state
+            batches.set_state(restored.loader_state)
+            report.say(f"resuming after step {first} of {steps} from {checkpoints.folder(first)}")
+        report.begin(first)
+        compiled = CompiledStep(train_step, mesh, report.say)
+        window = Window()
+
+        for step in range(first + 1, steps + 1):
+            batch, ids = split_ids(next(batches))
+            state, metrics = compiled(state, to_devices(batch, mesh))
+            window.add(step, ids, metrics)
+            if step == first + 1:
+                window.drain()
+                report.restart_clock(step)
+            stopping = stop.requested(step)
+            if step % log_every == 0 or step == steps:
+                report.progress(step, window.take())
+            if step % checkpoint_every == 0 or step == steps or stopping:
+                window.drain()  # a state that is not finite is never saved
+                checkpoints.save(step, state, loader_state=batches.get_state(), config=config)
+            if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
+                report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
+            checkpoints.check()
+            if stopping:
+                checkpoints.wait()
+                report.say(f"stopped: step {step} is saved; the same command goes on from there")
+                raise Stopped(step)
+    return state

@@ -1,0 +1,147 @@
+"""What a run tells: one progress line, `metrics.jsonl` and TensorBoard.
+
+step 1200/5000 · loss 0.4213 · 2.10 steps/s · 30 min left
+"""
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# Steps that the host may run ahead of the devices. Their metrics are read that much later, so no step is waited for.
+IN_FLIGHT = 2
+
+
+class NonFinite(RuntimeError):
+    """The loss or a gradient became NaN or infinite; nothing after the last checkpoint was saved."""
+
+
+class Pending(NamedTuple):
+    """A step whose metrics are still on the devices."""
+
+    step: int
+    ids: dict[str, np.ndarray]
+    metrics: dict[str, jax.Array]
+
+
+class Window:
+    """Metrics since the last progress line, read from the devices a few steps late."""
+
+    def __init__(self) -> None:
+        self._pending: deque[Pending] = deque()
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, step: int, ids: dict[str, np.ndarray], metrics: dict[str, jax.Array]) -> None:
+        """Notes a step that was just started, and reads the one started `IN_FLIGHT` steps before."""
+        self._pending.append(Pending(step, ids, metrics))
+        while len(self._pending) > IN_FLIGHT:
+            self._read(self._pending.popleft())
+
+    def drain(self) -> None:
+        """Waits for every step that was started, and reads its metrics."""
+        while self._pending:
+            self._read(self._pending.popleft())
+
+    def take(self) -> dict[str, float]:
+        """The mean of every metric over the steps read since the last call."""
+        values, self._values = self._values, {}
+        return {name: float(np.mean(list_)) for name, list_ in values.items()}
+
+    def _read(self, pending: Pending) -> None:
+        values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
+        if not all(np.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values):
+            ids = {name: list_.tolist() for name, list_ in pending.ids.items()}
+            raise NonFinite(
+                f"step {pending.step}: loss {values['loss']}, gradient norm {values.get('grad_norm')}, batch {ids}: "
+                f"must be finite; lower the learning rate or look at these examples. Nothing of it was saved."
+            )
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value)
+
+
+def duration(seconds: float) -> str:
+    """`42 → 42 s`, `600 → 10 min`, `7500 → 2 h 05 min`"""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def speed(seconds_per_step: float) -> str:
+    """`0.5 → 2.00 steps/s`, `2.1 → 2.10 s/step`"""
+    return f"{1 / seconds_per_step:.2f} steps/s" if seconds_per_step < 1 else f"{seconds_per_step:.2f} s/step"
+
+
+class Reporter:
+    """Writes progress and metrics of a run; on processes other than the first, nothing."""
+
+    def __init__(self, workdir: str | Path, steps: int):
+        self._workdir = Path(workdir)
+        self._steps = steps
+        self._silent = jax.process_index() != 0
+        self._terminal = sys.stderr.isatty()
+        self._file = self._board = None
+        self._start = self._first = 0.0
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._terminal and not self._silent:
+            sys.stderr.write("\n")
+        for sink in (self._file, self._board):
+            if sink is not None:
+                sink.close()
+
+    def begin(self, step: int) -> None:
+        """Opens the files, at the step that training starts or goes on from."""
+        self._first, self._start = step, time.perf_counter()
+        if self._silent:
+            return
+        from tensorboardX import SummaryWriter  # here: slow to import, and needed on one process only
+
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        path = self._workdir / "metrics.jsonl"
+        keep_until(path, step)
+        self._file = path.open("a", buffering=1)
+        self._board = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step or None, flush_secs=30)
+
+    def say(self, text: str) -> None:
+        """One line on stderr, above the progress line."""
+        if not self._silent:
+            sys.stderr.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
+            sys.stderr.flush()
+
+    def restart_clock(self, step: int) -> None:
+        """Speed and time left are counted from here (compiling is over)."""
+        self._first, self._start = step, time.perf_counter()
+
+    def progress(self, step: int, values: dict[str, float]) -> None:
+        """Shows and stores the metrics of the steps up to `step`."""
+        self.store(step, values)
+        seconds = (time.perf_counter() - self._start) / max(1, step - self._first)
+        left = duration(seconds * (self._steps - step))
+        line = f"step {step}/{self._steps} · loss {values['loss']:.4f} · {speed(seconds)} · {left} left"
+        if not self._silent:
+            sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+            sys.stderr.flush()
+
+    def store(self, step: int, values: dict[str, float]) -> None:
+        """Writes metrics to `metrics.jsonl` and TensorBoard."""
+        if self._silent:
+            return
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drops the lines of `path` past `step`: a run that resumes at 100 writes 101 and on once more."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))

@@ -1,0 +1,115 @@
+"""What a training run carries from step to step, and the random keys it draws.
+
+state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(seed), ema=True)
+key = purpose_key(state.key, "mask", state.step)      # the same key whenever step 7 asks for "mask"
+"""
+
+import zlib
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Int, PRNGKeyArray
+
+from videopoet_jax.parallel import replicated
+
+PyTree = Any
+
+
+class Aux(NamedTuple):
+    """What a loss function returns beside the loss.
+
+    `metrics` are scalars to log; `extra` is the next value of `TrainState.extra`. Any object with these two
+    attributes will do, so that a model's package need not import this one.
+    """
+
+    metrics: dict[str, jax.Array]
+    extra: PyTree
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a checkpoint must hold for training to go on bit for bit.
+
+    Attributes:
+        step: optimizer steps taken.
+        params: parameters, unboxed, each on its own devices.
+        opt_state: Optax's state, each moment laid out like its parameter.
+        ema_params: moving average of the parameters, or None.
+        extra: variables that are not trained by gradient (EMA codebooks, frozen encoders), passed through the loss.
+        key: the run's one random key; never split, only folded (`purpose_key`).
+    """
+
+    step: Any  # Int[Array, ""]; the fields are untyped because the same tree also holds shapes and shardings
+    params: PyTree
+    opt_state: PyTree
+    ema_params: PyTree
+    extra: PyTree
+    key: Any  # PRNGKeyArray
+
+
+def purpose_key(key: PRNGKeyArray, purpose: str, step: Int[jax.Array, ""] | int) -> PRNGKeyArray:
+    """The key of one purpose at one step: `fold_in(fold_in(key, crc32(purpose)), step)`.
+
+    It depends on nothing else, so a resumed run draws what the uninterrupted one would have drawn.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(purpose.encode())), step)
+
+
+def _on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
+    """`tree` with every leaf on `mesh`: a leaf that is already there stays, any other is replicated."""
+
+    def place(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh:
+            return leaf
+        return jax.device_put(leaf, replicated(mesh))
+
+    return jax.tree.map(place, tree)
+
+
+def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree, mesh: Mesh) -> PyTree:
+    """The shardings of the optimizer's state: a moment of a parameter's shape lies as the parameter does.
+
+    jit would replicate them: `zeros_like(p)` does not depend on p's data, so nothing propagates.
+    """
+    whole = replicated(mesh)
+    return optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda moment, param: param.sharding if moment.shape == param.shape else whole,
+        jax.eval_shape(optimizer.init, params),
+        params,
+        transform_non_params=lambda _: whole,
+    )
+
+
+def create_state(
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: Mesh,
+    key: PRNGKeyArray,
+    extra: PyTree = None,
+    ema: bool = False,
+) -> TrainState:
+    """A state at step 0, every array created where it will stay.
+
+    Args:
+        params: unboxed parameters, as `parallel.initialize` makes them. The state takes them over: the first training
+            step reuses their memory.
+        extra: other variables the loss function reads or updates; None for none.
+        ema: keep a moving average of the parameters (`make_train_step(..., ema_decay=…)` then updates it).
+    """
+    params = _on_mesh(params, mesh)
+    with jax.set_mesh(mesh):
+        opt_state = jax.jit(optimizer.init, out_shardings=_optimizer_shardings(optimizer, params, mesh))(params)
+    return TrainState(
+        step=jax.device_put(jnp.zeros((), jnp.int32), replicated(mesh)),
+        params=params,
+        opt_state=opt_state,
+        ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        extra=_on_mesh({} if extra is None else extra, mesh),
+        key=jax.device_put(key, replicated(mesh)),
+    )
