@@ -1,0 +1,115 @@
+"""The prefix language model: `nano` (shipped), `local` (your own clips), and the paper's sizes `300m`, `1b`, `8b`.
+
+[VP] gives the sizes' names, the vocabulary, 64 text tokens, and for its ablations lr 1e-3, batch 1,024, 300 k steps.
+Depths, widths, heads and everything inside a layer: ours.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("nano", "local", "300m", "1b", "8b")
+
+
+def _paper() -> ConfigDict:
+    """What the paper's three sizes share; the numbers of a layer are filled in by `get_config`."""
+    return ConfigDict(
+        dict(
+            model_type="prefix_lm",
+            model=dict(
+                visual_codes=2**18,  # [VP]
+                audio_levels=4,  # [VP]
+                text_pieces=32_128,  # T5's; [VP] says only that the total is about 300,000
+                visual_factors=1,  # [VP] one softmax over 2^18
+                chain_hidden=0,  # unused without factors
+                text_dim=2048,  # T5-XL
+                depth=24,
+                width=1024,
+                heads=16,
+                kv_heads=16,
+                head_dim=64,
+                mlp=2816,
+                modalities=16,  # ours: 12 used, room for later inputs
+                rotary_sections=(32, 16, 16),  # ours
+                rotary_bases=(1000.0, 100.0, 100.0),  # ours: t runs to hundreds of 20 ms, h and w to tens
+                place_octaves=(10, 6, 6),  # ours: periods 4 … 2,048 for t, 4 … 128 for h and w
+                epsilon=1e-6,
+                unroll=1,
+                remat="full",
+                dtype="bfloat16",
+            ),
+            loss=dict(
+                condition_drop=0.1,  # ours for the LM; [VP] drops 10 % in super-resolution
+                chunk=128,  # ours: positions of a row whose logits exist at once
+                z_coefficient=1e-4,  # ours: keeps bfloat16 logits near zero
+            ),
+            data=dict(
+                frames=17,  # [VP]
+                height=128,  # [VP]
+                width=128,  # [VP]
+                spatial_stride=8,  # [VP]
+                audio_levels=4,  # [VP]
+                text_length=64,  # [VP]
+                source="video",
+                tasks=dict(  # [VP] 20 % for each video task of the ablation; the shares here are ours
+                    text_to_video=0.4,
+                    unconditional=0.1,
+                    image_to_video=0.2,
+                    frame_prediction_5=0.1,
+                    frame_prediction_9=0.1,
+                    frame_prediction_13=0.1,
+                ),
+            ),
+            train=dict(
+                batch_size=1024,  # [VP] ablation
+                steps=300_000,  # [VP] ablation
+                learning_rate=1e-3,  # [VP] ablation
+                warmup_steps=5_000,  # ours, like all below
+                schedule="cosine",
+                weight_decay=0.1,
+                b1=0.9,
+                b2=0.95,
+                clip_norm=1.0,
+                ema_decay=0.0,
+            ),
+            seed=0,
+        )
+    )
+
+
+def get_config(arg: str = "nano") -> ConfigDict:
+    """The config of one of `SIZES`."""
+    if arg not in SIZES:
+        raise ValueError(f"lm size {arg!r}: unknown; use one of {', '.join(SIZES)}.")
+    c = _paper()
+    if arg == "300m":  # 308 M without the tables
+        c.model.update(depth=24, width=1024, heads=16, kv_heads=16, head_dim=64, mlp=2816)
+    if arg == "1b":  # 1.03 B
+        c.model.update(depth=20, width=2048, heads=16, kv_heads=16, head_dim=128, mlp=5632)
+        c.model.rotary_sections = (64, 32, 32)
+    if arg == "8b":  # 7.96 B; grouped queries keep the cache of 4,928 video tokens small
+        c.model.update(depth=36, width=4096, heads=32, kv_heads=8, head_dim=128, mlp=14_592)
+        c.model.rotary_sections = (64, 32, 32)
+        c.train.learning_rate = 3e-4  # ours: 1e-3 is the 300 M ablation's
+    if arg in ("nano", "local"):
+        c.model.update(
+            audio_levels=1,  # sound must not swamp the picture: 106 tokens beside 80
+            text_pieces=0,  # text enters as embeddings; no task reads or writes text ids
+            visual_factors=2,  # 2 × 512 rows instead of 2^18
+            chain_hidden=256,
+            text_dim=128,  # nano's text encoder
+            depth=5,
+            width=256,
+            heads=4,
+            kv_heads=4,
+            head_dim=64,
+            mlp=512,
+            unroll=5,  # on a CPU a scan copies every layer's weights in each turn
+            remat="none",
+            dtype="float32",
+        )
+        c.loss.update(chunk=32, z_coefficient=0.0)
+        c.data.update(height=64, width=64, audio_levels=1, text_length=16)
+        c.train.update(batch_size=32, steps=4_000, learning_rate=2e-3, warmup_steps=100, ema_decay=0.99)
+    if arg == "nano":
+        c.data.update(source="moving_digits", spatial_stride=16)
+        c.train.weight_decay = 0.05
+    return c

@@ -1,0 +1,42 @@
+"""SwiGLU, the gated feed-forward layer (Shazeer, 2020)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from videopoet_jax.parallel.axes import constrain, partitioned
+
+
+def swiglu(
+    x: Float[Array, "b n d"], gate: Float[Array, "d f"], up: Float[Array, "d f"], down: Float[Array, "f d2"]
+) -> Float[Array, "b n d2"]:
+    """`(silu(x · gate) ⊙ (x · up)) · down`."""
+    hidden = jax.nn.silu(jnp.einsum("bnd,df->bnf", x, gate)) * jnp.einsum("bnd,df->bnf", x, up)
+    hidden = constrain(hidden, "batch", "length", "mlp")
+    return jnp.einsum("bnf,fd->bnd", hidden, down)
+
+
+class SwiGLU(nn.Module):
+    """Owns the three matrices of `swiglu`, no biases.
+
+    Attributes:
+        hidden: width between the matrices.
+        output_scale: standard deviation of `down`, relative to 1/√hidden; deep stacks want 1/√(2·depth).
+        dtype: of the computation.
+    """
+
+    hidden: int
+    output_scale: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        width = x.shape[-1]
+        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        fan_in_small = nn.initializers.variance_scaling(self.output_scale**2, "fan_in", "normal")
+        gate = self.param("gate", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
+        up = self.param("up", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
+        down = self.param("down", partitioned(fan_in_small, "mlp", "embed"), (self.hidden, width), jnp.float32)
+        return swiglu(x.astype(self.dtype), *(w.astype(self.dtype) for w in (gate, up, down)))

@@ -1,0 +1,53 @@
+"""Logits from hidden states, one table at a time: pure functions of the output tables' parameters.
+
+Only ids that are legal at a position are scored: special and text ids, the codes of one visual factor, or the 1,024
+codes of one RVQ level. Padding rows get no probability.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from videopoet_jax.layers.mlp import swiglu
+from videopoet_jax.layers.norms import rms_norm
+from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.sequence.grid import AUDIO_CODES
+
+Params = Mapping[str, Any]
+PADDING = -1e30  # logit of a padding row: finite, so that gradients stay finite
+
+
+def score(x: Float[Array, "b n d"], table: Float[Array, "v d"], rows: int) -> Float[Array, "b n v"]:
+    """`x · tableᵀ` in float32, the rows from `rows` on left out of every softmax."""
+    logits = jnp.einsum("bnd,vd->bnv", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+    if rows < table.shape[0]:
+        logits = jnp.where(jnp.arange(table.shape[0]) < rows, logits, PADDING)
+    return constrain(logits, "batch", "length", "vocab")
+
+
+def special_text_logits(output: Params, x: Float[Array, "b n d"], rows: int) -> Float[Array, "b n v"]:
+    """Logits of the special and text ids, `rows` of them."""
+    return score(x, output["special_text"], rows)
+
+
+def audio_logits(output: Params, x: Float[Array, "b n d"], level: int) -> Float[Array, "b n v"]:
+    """Logits of the 1,024 codes of one RVQ level."""
+    return score(x, output["audio"][level * AUDIO_CODES : (level + 1) * AUDIO_CODES], AUDIO_CODES)
+
+
+def visual_logits(
+    output: Params, x: Float[Array, "b n d"], known: Int[Array, "b n j"], rows: int, epsilon: float
+) -> Float[Array, "b n v"]:
+    """Logits of visual factor `j` given the `j` factors before it (`known`, high first; none for the first).
+
+    x₀ = x;  xⱼ = x + swiglu(norm(x + Σ_{i<j} chainᵢ[factorᵢ]))
+    """
+    j = known.shape[-1]
+    if j:
+        chained = x + sum(jnp.take(output["chain"][i].astype(x.dtype), known[..., i], axis=0) for i in range(j))
+        kernels = (output["chain_mlp"][name].astype(x.dtype) for name in ("gate", "up", "down"))
+        x = x + swiglu(rms_norm(chained, output["chain_norm"]["scale"], epsilon), *kernels)
+    return score(x, output["visual"][j], rows)

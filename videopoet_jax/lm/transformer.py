@@ -1,0 +1,179 @@
+"""The language model: a decoder-only transformer, bidirectional over the prefix and causal over the output.
+
+One forward path serves training (whole sequence, no cache), prefill (the prefix, cache written) and decoding (one
+token, cache read). Pre-RMSNorm, SwiGLU, grouped queries, normalised queries and keys, no biases. The paper gives the
+sizes 300 M, 1 B and 8 B and nothing of the inside: ours.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from videopoet_jax.layers.attention import Attention, Cache, empty_cache
+from videopoet_jax.layers.masks import prefix_mask
+from videopoet_jax.layers.mlp import SwiGLU
+from videopoet_jax.layers.norms import RMSNorm
+from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
+from videopoet_jax.lm.tables import InputTables, OutputTables
+from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.sequence.vocabulary import TEXT_EMBEDDING, Vocabulary
+
+# What the backward pass keeps of a layer; the rest is computed again.
+REMAT = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps the products with weights
+    "full": jax.checkpoint_policies.nothing_saveable,  # keeps the layer's input alone
+}
+
+
+@flax.struct.dataclass
+class Tokens:
+    """A stretch of sequence as the model reads it.
+
+    Attributes:
+        positions: (t, h, w, modality); `next_positions` are those of the tokens to predict.
+        mask: which of the `j` first positions of the sequence each of these may see.
+        text: embeddings of the whole text; a slot finds its own by its t.
+    """
+
+    ids: Int[Array, "b n"]
+    table: Int[Array, "b n"]
+    positions: Int[Array, "b n 4"]
+    next_positions: Int[Array, "b n 4"]
+    mask: Bool[Array, "b n j"]
+    text: Float[Array, "b l c"]
+
+
+def text_valid(batch: Mapping[str, Array], text_mask: Bool[Array, "b l"]) -> Bool[Array, "b n"]:
+    """Positions that may be seen: all but padding; text slots by `text_mask`, which may have been dropped."""
+    slots = batch["table"] == TEXT_EMBEDDING
+    index = jnp.where(slots, batch["positions"][..., 0], 0)
+    return jnp.where(slots, jnp.take_along_axis(text_mask, index, axis=1), batch["valid"])
+
+
+def whole_sequence(batch: Mapping[str, Array], text: Float[Array, "b l c"], text_mask: Bool[Array, "b l"]) -> Tokens:
+    """The tokens of a training batch (its fields: `sequence.assemble`)."""
+    valid = text_valid(batch, text_mask)
+    return Tokens(
+        ids=batch["ids"],
+        table=batch["table"],
+        positions=batch["positions"],
+        next_positions=shift_left(batch["positions"]),
+        mask=prefix_mask(batch["prefix_length"], valid, 0, batch["ids"].shape[1]),
+        text=text,
+    )
+
+
+class Block(nn.Module):
+    """One layer; scanned over with the cache and its own number in the carry."""
+
+    config: "PrefixLM"
+
+    @nn.compact
+    def __call__(self, carry: Any, angles: Array, mask: Array, start: Any) -> tuple[Any, None]:
+        x, cache, layer = carry
+        c = self.config
+        deep = (2 * c.depth) ** -0.5  # the residual stream keeps its scale over 2·depth additions
+        attention = Attention(c.heads, c.kv_heads, c.head_dim, c.epsilon, deep, c.dtype, name="attention")
+        y, cache = attention(RMSNorm(c.epsilon, name="attention_norm")(x), angles, mask, cache, layer, start)
+        x = constrain(x + y, "batch", "length", "activation_embed")
+        y = SwiGLU(c.mlp, deep, c.dtype, name="mlp")(RMSNorm(c.epsilon, name="mlp_norm")(x))
+        x = constrain(x + y, "batch", "length", "activation_embed")
+        return (x, cache, layer + 1), None
+
+
+class PrefixLM(nn.Module):
+    """The whole model up to the hidden states; `logits.py` turns them into logits table by table.
+
+    Attributes:
+        visual_codes, audio_levels, text_pieces: the vocabulary.
+        visual_factors: k of the factorised visual tables (1: a row for each code).
+        chain_hidden: width inside the chain between factors.
+        text_dim: channels of the text encoder's embeddings.
+        depth, width, heads, kv_heads, head_dim, mlp: the transformer.
+        modalities: rows of the modality embedding.
+        rotary_sections: channels of a head turned by t, h, w; together `head_dim`.
+        rotary_bases: slowest wavelength of each, over 2π.
+        place_octaves: Fourier octaves of the next token's t, h, w.
+        epsilon: of the norms.
+        unroll: layers in one turn of the scan: 1 compiles fastest, `depth` runs fastest on a CPU; same parameters.
+        remat: "none", "dots" or "full".
+        dtype: of the computation; parameters, norms and softmax are float32.
+    """
+
+    visual_codes: int
+    audio_levels: int
+    text_pieces: int
+    visual_factors: int
+    chain_hidden: int
+    text_dim: int
+    depth: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp: int
+    modalities: int
+    rotary_sections: tuple[int, ...]
+    rotary_bases: tuple[float, ...]
+    place_octaves: tuple[int, ...]
+    epsilon: float
+    unroll: int
+    remat: str
+    dtype: str
+
+    def __post_init__(self):
+        super().__post_init__()
+        if sum(self.rotary_sections) != self.head_dim or any(s % 2 for s in self.rotary_sections):
+            raise ValueError(
+                f"rotary_sections {self.rotary_sections}: need even sizes that sum to head_dim {self.head_dim}."
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads}: must divide the {self.heads} heads; choose a divisor.")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat {self.remat!r}: unknown; use one of {', '.join(REMAT)}.")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.visual_codes, self.audio_levels, self.text_pieces)
+
+    @nn.compact
+    def __call__(
+        self, tokens: Tokens, cache: Cache | None = None, start: int | Int[Array, ""] = 0
+    ) -> tuple[Float[Array, "b n d"], Cache | None]:
+        """Hidden states, each scoring the token *after* its own, and the cache with these tokens written at `start`."""
+        tables = InputTables(self.vocabulary, self.visual_factors, self.width, self.dtype, name="input")
+        place = PositionEmbedding(self.width, self.modalities, self.place_octaves, self.dtype, name="positions")
+        x = tables(tokens.ids, tokens.table, tokens.positions[..., 0], tokens.text)
+        x = constrain(x + place(tokens.positions, tokens.next_positions), "batch", "length", "activation_embed")
+        angles = rotary_angles(tokens.positions[..., :3], self.rotary_sections, self.rotary_bases)
+        block = Block
+        if REMAT[self.remat] is not None:
+            block = nn.remat(Block, policy=REMAT[self.remat], prevent_cse=False)
+        layers = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.depth,
+            unroll=self.unroll,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )(self.clone(parent=None), name="layers")
+        (x, cache, _), _ = layers((x, cache, jnp.int32(0)), angles, tokens.mask, start)
+        x = RMSNorm(self.epsilon, name="norm")(x)
+        output = OutputTables(
+            self.vocabulary, self.visual_factors, self.width, self.chain_hidden, self.epsilon, self.dtype, name="output"
+        )
+        if self.is_initializing():
+            output()
+        return x, cache
+
+    def make_cache(self, batch: int, length: int) -> Cache:
+        """An empty cache for `batch` rows of `length` positions."""
+        return empty_cache(self.depth, batch, length, self.kv_heads, self.head_dim, self.dtype)
