@@ -3,4 +3,5 @@
 Nothing is imported here, so that a model pays only for the layers it names:
 
     layers.conv          causal 3-D and 1-D convolutions and their modules, depth-to-space and its inverse
+    layers.conv_forms    the equal forms of one causal 3-D convolution, and the rule that chooses among them
 """

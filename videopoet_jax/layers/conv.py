@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from videopoet_jax.layers import conv_forms
 from videopoet_jax.parallel.axes import partitioned
 
 Initializer = jax.nn.initializers.Initializer
@@ -57,17 +58,17 @@ def causal_conv3d(
     past: Float[Array, "b p h w c"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "b t2 h2 w2 d"]:
-    """Convolution, causal in time and centred in space; `past` (k−s frames) continues a stream."""
-    kt, kh, kw, _, _ = kernel.shape
+    """Convolution, causal in time and centred in space; `past` (k−s frames) continues a stream.
+
+    `method` is "auto", the fastest form for the platform and shape, or a form of `conv_forms` by name.
+    """
+    kt = kernel.shape[0]
     front, skip = kt - 1, 0
     if past is not None:
         _check_past(past, kt, strides[0])
-        x = jnp.concatenate([past, x], axis=1)
+        x = jnp.concatenate([past, x], axis=1) if past.shape[1] else x
         front, skip = 0, max(0, strides[0] - kt)
-    same = [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in (kh, kw)]
-    return lax.conv_general_dilated(
-        x[:, skip:], kernel, strides, [(front, 0), *same], dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
-    )
+    return conv_forms.convolve(x[:, skip:], kernel, strides, front, method)
 
 
 def causal_conv1d(

@@ -1,0 +1,145 @@
+"""Equal forms of one causal 3-D convolution, and the rule that takes the fastest for the platform, direction and shape.
+
+XLA:CPU gives a 3-D convolution to a slow kernel and a 2-D one to a fast kernel, so on CPU time is folded away. With kt
+time taps, z(i) the 2-D convolution with tap i, and x shifted by i frames written x(i):
+
+    conv3d      the 3-D convolution as it stands                           accelerators
+    fold_out    z = conv2d(x, taps side by side: c → kt·d); y = Σ z(i) shifted by i frames
+    fold_in     y = conv2d(x(0) … x(kt−1) side by side: kt·c → d)
+    matmul      a 1×1×1 kernel
+
+Every form is linear in x and in the kernel, so each of the three products of training (forward, gradient of the input,
+gradient of the kernel) may come from another form: the transpose of the form chosen for it.
+tests/benchmarks/convolutions.py prints the table that `rule` was read from.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Strides = tuple[int, int, int]
+_VIDEO = ("NDHWC", "DHWIO", "NDHWC")
+_PICTURE = ("NHWC", "HWIO", "NHWC")
+
+
+class Choice(NamedTuple):
+    """The form of each of the three products."""
+
+    forward: str
+    input_gradient: str
+    kernel_gradient: str
+
+
+def rule(kernel_size: tuple[int, int, int], strides: Strides) -> Choice:
+    """The CPU's choice, from the measured table; elsewhere it is conv3d."""
+    if kernel_size == (1, 1, 1):
+        return Choice("matmul", "matmul", "matmul")
+    if kernel_size[0] == 1:
+        return Choice("fold_in", "fold_in", "fold_in")  # one 2-D convolution; nothing to fold
+    if strides[0] > 1:
+        # fold_out would compute every tap at every frame, and use one in `stride` of them.
+        return Choice("fold_in", "fold_in", "fold_in")
+    return Choice("fold_out", "fold_in", "fold_out")
+
+
+def same(k: int) -> tuple[int, int]:
+    """Zeros before and behind a picture, whatever its size and the stride."""
+    return (k - 1) // 2, k - 1 - (k - 1) // 2
+
+
+def _frames_out(t: int, front: int, kt: int, stride: int) -> int:
+    return (t + front - kt) // stride + 1
+
+
+def conv3d(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """The plain form, which the others equal."""
+    padding = [(front, 0), same(kernel.shape[1]), same(kernel.shape[2])]
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_VIDEO)
+
+
+def _conv2d(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
+    """The same 2-D convolution of every frame of x [b t h w c]."""
+    padding = [same(kernel.shape[0]), same(kernel.shape[1])]
+    frames = x.reshape(-1, *x.shape[2:])
+    y = lax.conv_general_dilated(frames, kernel, strides, padding, dimension_numbers=_PICTURE)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def fold_out(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """All taps of every frame at once, each added to the frame it belongs to: no zero is multiplied."""
+    kt, kh, kw, c, d = kernel.shape
+    t, out = x.shape[1], _frames_out(x.shape[1], front, kt, strides[0])
+    z = _conv2d(x, kernel.transpose(1, 2, 3, 0, 4).reshape(kh, kw, c, kt * d), strides[1:])
+    y = 0.0
+    for tap in range(kt):
+        first = -(-max(0, front - tap) // strides[0])  # the first output that this tap reaches
+        start = first * strides[0] + tap - front
+        part = z[:, start : t : strides[0], :, :, tap * d : (tap + 1) * d][:, : out - first]
+        y = y + jnp.pad(part, ((0, 0), (first, 0), (0, 0), (0, 0), (0, 0)))
+    return y
+
+
+def fold_in(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """All taps that meet at an output, side by side in the channels."""
+    kt, kh, kw, c, d = kernel.shape
+    out = _frames_out(x.shape[1], front, kt, strides[0])
+    x = jnp.pad(x, ((0, 0), (front, 0), (0, 0), (0, 0), (0, 0))) if front else x
+    taps = [x[:, tap : tap + (out - 1) * strides[0] + 1 : strides[0]] for tap in range(kt)]
+    taps = jnp.concatenate(taps, axis=-1) if kt > 1 else taps[0]
+    return _conv2d(taps, kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d), strides[1:])
+
+
+def matmul(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """A 1×1×1 kernel: the frames and pixels that the strides keep, times a matrix."""
+    if kernel.shape[:3] != (1, 1, 1):
+        raise ValueError(f"kernel {kernel.shape[:3]}: method 'matmul' needs (1, 1, 1); take 'auto'.")
+    return x[:, :: strides[0], :: strides[1], :: strides[2]] @ kernel[0, 0, 0]
+
+
+FORMS: dict[str, Callable[[Array, Array, Strides, int], Array]] = {
+    "conv3d": conv3d,
+    "fold_out": fold_out,
+    "fold_in": fold_in,
+    "matmul": matmul,
+}
+
+
+def _on_cpu(name: str, x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """Form `name` where the program is compiled for CPU, conv3d elsewhere (also when a CPU compiles for a TPU)."""
+    forms = [partial(FORMS[f], strides=strides, front=front) for f in (name, "conv3d")]
+    return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def fastest(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+    """The convolution, each product in the form that `rule` names. `front` zeros precede the first frame."""
+    return _on_cpu(rule(kernel.shape[:3], strides).forward, x, kernel, strides, front)
+
+
+def _fastest_forward(x: Array, kernel: Array, strides: Strides, front: int) -> tuple[Array, tuple[Array, Array]]:
+    return fastest(x, kernel, strides, front), (x, kernel)
+
+
+def _fastest_backward(strides: Strides, front: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    choice = rule(kernel.shape[:3], strides)
+    by_input = jax.vjp(lambda x: _on_cpu(choice.input_gradient, x, kernel, strides, front), x)[1]
+    by_kernel = jax.vjp(lambda kernel: _on_cpu(choice.kernel_gradient, x, kernel, strides, front), kernel)[1]
+    return *by_input(dy), *by_kernel(dy)
+
+
+fastest.defvjp(_fastest_forward, _fastest_backward)
+
+
+def convolve(x: Array, kernel: Array, strides: Strides, front: int, method: str) -> Array:
+    """Convolve x after `front` zero frames, VALID in time and centred in space; `method` is "auto" or a form's name."""
+    if method not in ("auto", *FORMS):
+        raise ValueError(f"method {method!r}: not a form of convolution; use 'auto' or one of {sorted(FORMS)}.")
+    # A tap that meets only those zeros is left out: a picture costs one tap, not kt.
+    idle = min(max(0, front - strides[0] * (_frames_out(x.shape[1], front, kernel.shape[0], strides[0]) - 1)), front)
+    kernel, front = kernel[idle:], front - idle
+    return fastest(x, kernel, strides, front) if method == "auto" else FORMS[method](x, kernel, strides, front)
