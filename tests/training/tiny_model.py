@@ -56,7 +56,8 @@ def optimizer() -> optax.GradientTransformation:
     return make_optimizer(name="adamw", learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
 
 
-def new_state(mesh: jax.sharding.Mesh, *, model: Mlp = MODEL, seed: int = 0) -> TrainState:
+def new_state(mesh: jax.sharding.Mesh, *, model: Mlp | None = None, seed: int = 0) -> TrainState:
+    model = model or MODEL
     params = initialize(lambda key: model.init(key, jnp.zeros((1, 4)))["params"], mesh, jax.random.key(seed))
     extra = {"calls": jnp.zeros((), jnp.int32)}
     return create_state(params, optimizer(), mesh=mesh, key=jax.random.key(seed + 1), extra=extra, ema=True)
@@ -78,3 +79,13 @@ def train(workdir, steps: int, **kwargs) -> TrainState:
         **kwargs,
     }
     return fit(steps=steps, mesh=mesh, workdir=workdir, **settings)
+
+
+def assert_same_bits(one, other):
+    """Both trees hold the same bits under the same names: parameters, moments, averages, step, extra, key."""
+    one, other = (jax.tree_util.tree_leaves_with_path(tree) for tree in (one, other))
+    assert [path for path, _ in one] == [path for path, _ in other]
+    for (path, a), (_, b) in zip(one, other, strict=True):
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=jax.tree_util.keystr(path))

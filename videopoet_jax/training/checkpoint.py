@@ -59,7 +59,9 @@ class Checkpoints:
             raise ValueError(f"max_to_keep {max_to_keep}: must be at least 1, or nothing could be resumed.")
         self.directory = Path(workdir).absolute() / "checkpoints"
         self._max_to_keep = max_to_keep
-        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        # Folders are made before `save` returns: made in the background, one that fails leaves Orbax waiting 10 minutes.
+        options = ocp.AsyncOptions(create_directories_asynchronously=False)
+        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="finish_checkpoint")
         self._finishing: Future | None = None
         self._cleaned = False

@@ -4,9 +4,10 @@ state = fit(state=state, train_step=make_train_step(loss_fn, optimizer, ema_deca
             steps=5000, mesh=mesh, workdir="runs/lm", checkpoint_every=500, log_every=20)
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -59,6 +60,46 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     return {name: place(name, rows) for name, rows in batch.items()}
 
 
+def next_batch(batches: Batches, step: int, mesh: Mesh) -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
+    """The batch of `step` on the devices, and the ids of its examples."""
+    try:
+        batch, ids = split_ids(next(batches))
+    except StopIteration:
+        raise ValueError(
+            f"the data ended before step {step}; repeat it (num_epochs=None) or train fewer steps."
+        ) from None
+    return to_devices(batch, mesh), ids
+
+
+def plain(config: Any) -> Any:
+    """A config as JSON gives it back: ConfigDicts become dicts, tuples lists."""
+    return json.loads(json.dumps(config.to_dict() if hasattr(config, "to_dict") else config))
+
+
+def changes(before: Any, now: Any, name: str = "config") -> list[str]:
+    """What differs between two configs: `{"lr": 1}, {"lr": 2} → ["config.lr: 1 → 2"]`"""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [line for key in keys for line in changes(before.get(key), now.get(key), f"{name}.{key}")]
+    return [] if before == now else [f"{name}: {before} → {now}"]
+
+
+def resume(
+    checkpoints: Checkpoints, state: TrainState, batches: Batches, config: Any, *, fallback: bool, say: Callable
+) -> tuple[TrainState, int]:
+    """The newest checkpoint's state and step, the data set to its next batch; `state` and 0 if there is none."""
+    restored = checkpoints.restore(state, fallback=fallback)
+    if restored is None:
+        return state, 0
+    batches.set_state(restored.loader_state)
+    for leaf in jax.tree.leaves(state):
+        leaf.delete()  # its memory would otherwise stay taken for as long as the caller holds on to it
+    say(f"resuming after step {restored.step} from {checkpoints.folder(restored.step)}")
+    for line in changes(restored.config, config):
+        say(f"changed since then: {line}")
+    return restored.state, restored.step
+
+
 def fit(
     *,
     state: TrainState,
@@ -71,7 +112,7 @@ def fit(
     log_every: int,
     evaluate_every: int | None = None,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-    config: dict | None = None,
+    config: Any = None,
     max_to_keep: int = 2,
     fallback: bool = False,
 ) -> TrainState:
@@ -81,7 +122,7 @@ def fit(
         state: the state to start from; its memory is reused, so use the returned one afterwards.
         batches: see `Batches`; entries named in `ID_KEYS` stay on the host.
         evaluate: `state → metrics`, called every `evaluate_every` steps and at the end; stored as `eval/…`.
-        config: plain JSON, saved with every checkpoint.
+        config: a ConfigDict or anything JSON holds; saved with every checkpoint, changes are told when resuming.
         max_to_keep: how many checkpoints stay on disk.
         fallback: if the newest checkpoint is damaged, go on from the one before instead of refusing.
 
@@ -96,19 +137,15 @@ def fit(
         Reporter(workdir, steps) as report,
         StopSignal() as stop,
     ):
-        restored = checkpoints.restore(state, fallback=fallback)
-        first = restored.step if restored else 0
-        if restored:
-            state = restored.state
-            batches.set_state(restored.loader_state)
-            report.say(f"resuming after step {first} of {steps} from {checkpoints.folder(first)}")
+        config = plain(config)
+        state, first = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
         report.begin(first)
         compiled = CompiledStep(train_step, mesh, report.say)
         window = Window()
 
         for step in range(first + 1, steps + 1):
-            batch, ids = split_ids(next(batches))
-            state, metrics = compiled(state, to_devices(batch, mesh))
+            batch, ids = next_batch(batches, step, mesh)
+            state, metrics = compiled(state, batch)
             window.add(step, ids, metrics)
             if step == first + 1:
                 window.drain()

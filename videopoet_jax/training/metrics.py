@@ -48,7 +48,8 @@ class Window:
             self._read(self._pending.popleft())
 
     def take(self) -> dict[str, float]:
-        """The mean of every metric over the steps read since the last call."""
+        """The mean of every metric over the steps since the last call; waits for the last of them."""
+        self.drain()
         values, self._values = self._values, {}
         return {name: float(np.mean(list_)) for name, list_ in values.items()}
 
@@ -140,8 +141,18 @@ class Reporter:
             self._board.add_scalar(name, value, step)
 
 
+def _step_of(line: str) -> int | float:
+    """The step of a line of `metrics.jsonl`; past every step if a kill cut the line short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
+
+
 def keep_until(path: Path, step: int) -> None:
     """Drops the lines of `path` past `step`: a run that resumes at 100 writes 101 and on once more."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-        path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+        temporary.rename(path)
