@@ -24,6 +24,7 @@ from videopoet_jax.data.media_open import (
 )
 
 MAX_VIDEO_BYTES = 1 << 30  # of decoded frames that `read_video` returns; `iterate_frames` has no such limit
+_LONGEST_LAST = 10  # seconds that the last frame may last: a header with one frame an hour gives no hour of it
 _UNSPECIFIED, _HD_HEIGHT = 2, 720  # libav's "no colour matrix named"; from 720 lines on that means BT.709
 _Item = TypeVar("_Item")
 
@@ -163,7 +164,8 @@ def _iterate(path, fps, height, width, start, end) -> Iterator[np.ndarray]:
         tolerance = min((stream.time_base or Fraction(1)) / 2, Fraction(1, 1000))
         timed = _timed(decoded_from(container, stream, path, start), origin(container), period, path)
         if fps is not None:
-            frames = retime(timed, fps=fps, start=start, end=end, last=period, tolerance=tolerance)
+            last = min(period, _LONGEST_LAST)
+            frames = retime(timed, fps=fps, start=start, end=end, last=last, tolerance=tolerance)
         else:
             frames = _between(timed, start, end, tolerance)
         goal = shown = pixels = None

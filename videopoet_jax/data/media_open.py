@@ -17,6 +17,8 @@ from pathlib import Path
 
 import av
 
+from videopoet_jax.data.media_guard import MAX_SAMPLES, claimed_samples
+
 # Ours, but the first: H.264 level 6.2 allows 139,264 macroblocks of 16×16 in a frame (8192×4352, more than "8K").
 MAX_PIXELS = 139_264 * 256
 MAX_SIDE = 16_384
@@ -85,6 +87,12 @@ def open_media(path: str | os.PathLike) -> Iterator["av.container.InputContainer
         "max_pixels": str(MAX_PIXELS),
     }
     with open_local(path) as file:
+        samples = claimed_samples(file)
+        if samples is None or samples > MAX_SAMPLES:
+            claim = "a compressed or endless header" if samples is None else f"{samples:,} samples claimed"
+            raise MediaError(
+                f"{os.fspath(path)}: {claim}; up to {MAX_SAMPLES:,} are read; cut or convert it."
+            )
         try:
             container = av.open(
                 file, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES, io_open=_refuse
@@ -127,6 +135,8 @@ def video_stream(container: "av.container.InputContainer", path: str | os.PathLi
     if not streams:
         raise MediaError(f"{os.fspath(path)}: no picture that can be decoded in it; give a video.")
     stream = streams[0]
+    if not (stream.codec_context.height and stream.codec_context.width):
+        raise MediaError(f"{os.fspath(path)}: frames of no size, or of a size too large to be a video's; get it again.")
     check_size(path, stream.codec_context.height, stream.codec_context.width)
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
@@ -170,12 +180,12 @@ def decoded(
             frames = []
         except av.FFmpegError:
             frames, damaged = [], damaged + 1
-        given += len(frames)
+        given, damaged = given + len(frames), damaged + sum(frame.is_corrupt for frame in frames)
         yield from frames
     if not given:
-        raise MediaError(f"{os.fspath(path)}: nothing could be decoded ({damaged} damaged packets); get it again.")
+        raise MediaError(f"{os.fspath(path)}: nothing could be decoded ({damaged} damaged parts); get it again.")
     if damaged:
-        _LOG.warning("%s: %d damaged packets passed over; the rest was read.", os.fspath(path), damaged)
+        _LOG.warning("%s: %d damaged parts passed over or patched up; the rest was read.", os.fspath(path), damaged)
 
 
 def _packets(container, stream) -> Iterator["av.Packet | None"]:

@@ -1,0 +1,115 @@
+"""A folder of clips and its `captions.jsonl` → (path, caption) pairs in a fixed order, none of them outside of it.
+
+clips/dog_runs.mp4                                                  →  "dog runs"
+clips/a/7.mkv, captions.jsonl: {"path": "a/7.mkv", "caption": "…"}  →  "…"
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from videopoet_jax.data.media_open import MediaError
+
+CAPTIONS = "captions.jsonl"
+_SUFFIX_LIST = """
+    .mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .gif .mxf .dv
+    .mjpeg .y4m .h264 .264 .hevc .ivf .nut .rm .swf .apng
+"""
+SUFFIXES = frozenset(_SUFFIX_LIST.split())
+MAX_FILES = 1_000_000
+MAX_CAPTIONS_BYTES = 1 << 28
+MAX_LINE = 1 << 16  # characters
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A file that may be a clip, and what it shows."""
+
+    path: Path
+    caption: str
+
+
+def find_clips(root: str | os.PathLike) -> list[ClipFile]:
+    """Every video file below `root`, sorted by path; its caption is that of `captions.jsonl`, or its name's words.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, MediaError: no folder, no videos in it, a bad line in `captions.jsonl`.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such folder; give the folder that holds your videos.")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: not a folder; give the folder that holds your videos.")
+    captions = read_captions(root)
+    found = sorted(set(_walk(root)) | set(captions))
+    if not found:
+        raise MediaError(f"{root}: no videos in it (mp4, mkv, webm, avi, mov …); put some there.")
+    return [ClipFile(root / name, captions.get(name) or words(name)) for name in found]
+
+
+def words(name: str) -> str:
+    """`a/dog_runs-fast.mp4 → dog runs fast`"""
+    return re.sub(r"[\s_\-]+", " ", Path(name).stem).strip()
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Names relative to the root. Links that lead out of it are not followed, hidden files are not looked at."""
+    count, inside = 0, root.resolve()
+    for folder, folders, files in os.walk(root):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for file in files:
+            path = Path(folder) / file
+            if file.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise MediaError(f"{root}: more than {MAX_FILES:,} videos; train on them in several folders.")
+            yield path.relative_to(root).as_posix()
+
+
+def read_captions(root: Path) -> dict[str, str]:
+    """`captions.jsonl`, if there is one: relative path → caption. A later line for the same path wins.
+
+    Raises:
+        MediaError: not JSON lines of {"path", "caption"}, or a path that leads out of the folder.
+    """
+    file = root / CAPTIONS
+    if not file.is_file():
+        return {}
+    if file.stat().st_size > MAX_CAPTIONS_BYTES:
+        raise MediaError(f"{file}: longer than {MAX_CAPTIONS_BYTES:,} bytes; split the folder.")
+    captions = {}
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                name, caption = _entry(f"{file}, line {number}", line)
+                captions[inside(root, name, f"{file}, line {number}")] = caption
+    return captions
+
+
+def _entry(where: str, line: str) -> tuple[str, str]:
+    try:
+        entry = json.loads(line) if len(line) <= MAX_LINE else None
+    except (json.JSONDecodeError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "caption")):
+        raise MediaError(f'{where}: one JSON object {{"path": "a.mp4", "caption": "…"}} a line is needed; correct it.')
+    return entry["path"], entry["caption"].strip()
+
+
+def inside(root: Path, name: str, where: str) -> str:
+    """The relative path, tidied; it exists or not, but neither it nor what it links to lies outside of the root.
+
+    Raises:
+        MediaError: an absolute path, `..`, an address, or a link out of the folder.
+    """
+    parts = Path(name).parts
+    bad = not name or "\0" in name or "\\" in name or "://" in name or Path(name).is_absolute() or ".." in parts
+    if bad or not parts or not (root / name).resolve().is_relative_to(root.resolve()):
+        raise MediaError(f"{where}: path {name[:200]!r} leads out of {root}; give paths relative to it, without '..'.")
+    return Path(name).as_posix()

@@ -1,0 +1,202 @@
+"""Examples that were tokenized before training, kept in ArrayRecord files and read by index.
+
+    with TokenWriter("tokens/train", meta={"video_tokenizer": digest, "audio_tokenizer": digest}) as writer:
+        writer.write({"video": codes, "audio": codes, "caption": "a red 3 moving left"})
+    source = TokenSource("tokens/train", expect={"video_tokenizer": digest})
+    source[0]["video"]
+
+A directory holds `meta.json` (how many records and bytes each file has, and `meta`) and `00000.array_record`, … . A
+record is a dict of numpy arrays as safetensors bytes, never a pickle; a text is the array of its UTF-8 bytes, `.utf8`
+behind its name. ArrayRecord carries hashes, so a damaged record is an error and never another example.
+"""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+VERSION, META, TEXT = 1, "meta.json", ".utf8"
+# Ours. One record a group reads one record at a time; token ids leave many bits unused, so compression pays.
+_WRITER_OPTIONS, _READER_OPTIONS = "group_size:1,zstd:3", "readahead_buffer_size:0"
+MAX_META_BYTES = 1 << 26
+
+
+class RecordError(ValueError):
+    """Records that cannot be read or written: value, rule, remedy in one line."""
+
+
+def to_bytes(example: Mapping[str, np.ndarray | str]) -> bytes:
+    """`{"video": ids, "caption": "hi"}` → safetensors with `video` and `caption.utf8`."""
+    arrays = {}
+    for name, value in example.items():
+        if name.endswith(TEXT):
+            raise RecordError(f"{name!r}: names ending in {TEXT} stand for texts; take another name.")
+        if isinstance(value, str):
+            arrays[name + TEXT] = np.frombuffer(value.encode("utf-8", "replace"), np.uint8)
+            continue
+        value = np.asarray(value)
+        if value.dtype.kind not in "biuf":
+            raise RecordError(f"{name!r}: an array of {value.dtype}; numbers, booleans and texts can be stored.")
+        arrays[name] = np.ascontiguousarray(value).reshape(value.shape)  # the former makes a scalar one-dimensional
+    return save(arrays)
+
+
+def from_bytes(data: bytes) -> dict[str, np.ndarray | str]:
+    """The example that `to_bytes` was given."""
+    example = {}
+    for name, array in load(data).items():
+        is_text = name.endswith(TEXT)
+        example[name.removesuffix(TEXT)] = array.tobytes().decode("utf-8", "replace") if is_text else array
+    return example
+
+
+class TokenWriter:
+    """Writes a directory of records; it appears under its name when the block ends well, and not at all otherwise."""
+
+    def __init__(self, directory: str | os.PathLike, meta: Mapping[str, Any], *, records_per_file: int = 10_000):
+        self.directory = Path(directory)
+        self.meta, self.records_per_file = json.loads(json.dumps(dict(meta))), records_per_file
+        self.files: list[dict[str, Any]] = []
+        self._writer, self._in_file = None, 0
+
+    def __enter__(self) -> "TokenWriter":
+        if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+            raise FileExistsError(f"{self.directory}: not an empty directory; choose another name or delete it.")
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.directory.with_name(f".{self.directory.name}.{os.getpid()}-{os.urandom(4).hex()}")
+        self._temporary.mkdir()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        try:
+            self._close_file()
+            if kind is None:
+                records = sum(file["records"] for file in self.files)
+                body = {"version": VERSION, "records": records, "files": self.files, "meta": self.meta}
+                (self._temporary / META).write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
+                self._temporary.replace(self.directory)
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def write(self, example: Mapping[str, np.ndarray | str]) -> None:
+        """Appends one example."""
+        from array_record.python.array_record_module import ArrayRecordWriter  # a native library
+
+        data = to_bytes(example)
+        if self._in_file == self.records_per_file:
+            self._close_file()
+        if self._writer is None:
+            self._path = self._temporary / f"{len(self.files):05d}.array_record"
+            self._writer = ArrayRecordWriter(str(self._path), _WRITER_OPTIONS)
+        if self._writer.write(data) is False or not self._writer.ok():
+            raise RecordError(f"{self.directory}: the record cannot be written; is the disk full?")
+        self._in_file += 1
+
+    def _close_file(self) -> None:
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        writer.close()
+        size = self._path.stat().st_size
+        self.files.append({"name": self._path.name, "records": self._in_file, "bytes": size})
+        self._in_file = 0
+
+
+class TokenSource:
+    """Random access to the records of a directory, from any number of threads.
+
+    `expect` names what `meta` must say, the digests of the tokenizers above all.
+    """
+
+    def __init__(self, directory: str | os.PathLike, expect: Mapping[str, Any] | None = None):
+        self.directory = Path(directory)
+        body = _read_meta(self.directory)
+        self.meta, self.files = body["meta"], body["files"]
+        for name, value in (expect or {}).items():
+            if self.meta.get(name) != value:
+                raise RecordError(
+                    f"{self.directory}: made with {name} {self.meta.get(name)!r}, {value!r} is needed; tokenize again."
+                )
+        self._starts = np.cumsum([0, *(file["records"] for file in self.files)])
+        self._readers: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        for file in self.files:
+            self._check_size(file)
+
+    def _check_size(self, file: Mapping[str, Any]) -> None:
+        path = self.directory / file["name"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != file["bytes"]:
+            raise RecordError(
+                f"{path}: {'missing' if size is None else f'{size:,} bytes'}, {META} says {file['bytes']:,} bytes; "
+                "copy the directory again."
+            )
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        return f"TokenSource({str(self.directory)!r}, {len(self)} records)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self.directory, "meta": self.meta, "files": self.files, "_starts": self._starts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _readers={}, _lock=threading.Lock())
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | str]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index}: there are {len(self)}, numbered from 0.")
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        within, path = int(index - self._starts[number]), self.directory / self.files[number]["name"]
+        with _damage(path, within):
+            return from_bytes(self._reader(number).read([within])[0])
+
+    def _reader(self, number: int) -> Any:
+        from array_record.python.array_record_module import ArrayRecordReader  # a native library
+
+        with self._lock:
+            if number not in self._readers:
+                file = self.files[number]
+                reader = ArrayRecordReader(str(self.directory / file["name"]), _READER_OPTIONS)
+                if reader.num_records() != file["records"]:
+                    raise ValueError(f"{reader.num_records()} records where {META} says {file['records']}")
+                self._readers[number] = reader
+            return self._readers[number]
+
+
+@contextmanager
+def _damage(path: Path, index: int) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, IndexError, OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RecordError(f"{path}: record {index} is damaged ({reason}); copy or tokenize it again.") from error
+
+
+def _read_meta(directory: Path) -> dict[str, Any]:
+    path = directory / META
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, so this is no finished directory of records; tokenize again.")
+    try:
+        if path.stat().st_size > MAX_META_BYTES:
+            raise ValueError(f"longer than {MAX_META_BYTES:,} bytes")
+        body = json.loads(path.read_text(encoding="utf-8"))
+        if body["version"] != VERSION:
+            raise ValueError(f"version {body['version']!r}, {VERSION} is read")
+        for file in body["files"]:
+            if Path(file["name"]).name != file["name"] or not int(file["records"]) > 0 or not int(file["bytes"]) > 0:
+                raise ValueError(f"file {file!r}")
+        if sum(file["records"] for file in body["files"]) != body["records"] or not isinstance(body["meta"], dict):
+            raise ValueError("counts that do not add up")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not what TokenWriter wrote ({error}); tokenize again.") from error
+    return body
