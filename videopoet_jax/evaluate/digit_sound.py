@@ -10,10 +10,7 @@ from jaxtyping import Float, Int
 
 NONE = -1
 WINDOW, HOP = 0.25, 0.125  # seconds
-LOWEST, HIGHEST = (
-    100.0,
-    1000.0,
-)  # Hz: an octave and more on both sides of what is sought, so that octaves are told apart
+LOWEST, HIGHEST = 100.0, 1000.0  # Hz: an octave and more around what is sought, so that octaves are told apart
 SILENCE = 0.02  # RMS below which a window has no pitch
 CLEAR = 0.5  # autocorrelation at the period below which it is noise
 CLICK_BAND = (2200.0, 4000.0)  # Hz; harmonics of every hum end at 1,172

@@ -133,18 +133,21 @@ def repeat_first_frame(true: Make) -> Make:
     return make
 
 
+def always(sample: Sample) -> Make:
+    """The same clip whatever is asked."""
+    return lambda prompts, seeds: [sample] * len(prompts)
+
+
 def black(like: Sample) -> Make:
     """Cheat: nothing at all."""
-    return lambda prompts, seeds: (
-        [Sample(np.zeros_like(like.frames), np.zeros_like(like.audio), like.sample_rate)] * len(prompts)
-    )
+    return always(Sample(np.zeros_like(like.frames), np.zeros_like(like.audio), like.sample_rate))
 
 
 def mean_fill(training: Sequence[tuple[str, Sample]]) -> Make:
     """Cheat: the mean of the training clips, whatever is asked."""
     frames = np.mean([sample.frames for _, sample in training], 0).round().astype(np.uint8)
     audio = np.mean([sample.audio for _, sample in training], 0)
-    return lambda prompts, seeds: [Sample(frames, audio, training[0][1].sample_rate)] * len(prompts)
+    return always(Sample(frames, audio, training[0][1].sample_rate))
 
 
 def nearest_training_clip(training: Sequence[tuple[str, Sample]]) -> Make:
@@ -161,7 +164,7 @@ def nearest_training_clip(training: Sequence[tuple[str, Sample]]) -> Make:
 
 
 def cheats(true: Make, training: Sequence[tuple[str, Sample]]) -> dict[str, Make]:
-    """All cheats that need no model, by the names of their rows; `training` is (caption, clip) of the training split."""
+    """All cheats that need no model, by the names of their rows; `training` holds captions and clips that were seen."""
     return {
         "true first frame, held": repeat_first_frame(true),
         "black and silent": black(training[0][1]),

@@ -11,7 +11,7 @@ from jaxtyping import Float
 TRAVEL = 20.0  # over 17 frames, in proportion for fewer
 SIDEWAYS = 2.5  # the most that it may stray from a straight line along its axis
 UNEVEN = 2.0  # the most that it may be ahead of or behind an even pace
-STEP = 1.5  # the most that one step may differ from the mean step: two frames alike in the midst of motion are too many
+STEP = 1.5  # the most that a step may differ from the mean step, along or across: two frames alike are too many
 SLANT = 0.5  # motion across, as a share of motion along, beyond which there is no one direction
 STILL = ""
 
@@ -43,13 +43,13 @@ def follow(centres: Float[np.ndarray, "t 2"]) -> Track:
     needed = TRAVEL * min(1.0, (len(centres) - 1) / 16)
     astray = np.abs(places[:, 1 - along] - places[:, 1 - along].mean()).max()
     late = np.abs(places[:, along] - start[along] - slope[along] * frames).max()
-    steps = np.diff(places[:, along]) / np.diff(frames)
+    jerks = np.diff(places, axis=0) / np.diff(frames)[:, None] - slope
     return Track(
         direction=way(slope, along),
         travel=travel,
         seen=bool(seen.all()),
         straight=bool(astray <= SIDEWAYS),
-        even=bool(late <= UNEVEN and np.abs(steps - slope[along]).max() <= STEP),
+        even=bool(late <= UNEVEN and np.abs(jerks).max() <= STEP),
         far=travel >= needed,
     )
 

@@ -41,9 +41,7 @@ def parse(prompt: str) -> Wish:
     kinds = (COLOURS, (*"0123456789", *WORDS), DIRECTIONS)
     found = [next((w for w in words if w in kind), None) for kind in kinds]
     if None in found:
-        raise ValueError(
-            f"{prompt!r}: a scored prompt names a colour, a digit and a direction; try 'a red 3 moving left'."
-        )
+        raise ValueError(f"{prompt!r}: must name a colour, a digit and a direction; try 'a red 3 moving left'.")
     colour, digit, direction = found
     return Wish(colour, WORDS.index(digit) if digit in WORDS else int(digit), direction)
 
@@ -73,7 +71,7 @@ def read_clip(frames: UInt8[np.ndarray, "t h w 3"], audio: Float[np.ndarray, " s
 
 def steady(found: Sequence | np.ndarray, wanted) -> bool:
     """Whether at least nine tenths of what was found (and something was) is what was wanted."""
-    return len(found) > 0 and sum(f == wanted for f in found) >= ENOUGH * len(found)
+    return len(found) > 0 and sum(bool(f == wanted) for f in found) >= ENOUGH * len(found)
 
 
 class TextToVideoScore(NamedTuple):
