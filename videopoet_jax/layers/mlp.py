@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from videopoet_jax.layers.dense import project
 from videopoet_jax.parallel.axes import constrain, partitioned
 
 
@@ -13,9 +14,9 @@ def swiglu(
     x: Float[Array, "b n d"], gate: Float[Array, "d f"], up: Float[Array, "d f"], down: Float[Array, "f d2"]
 ) -> Float[Array, "b n d2"]:
     """`(silu(x · gate) ⊙ (x · up)) · down`."""
-    hidden = jax.nn.silu(jnp.einsum("bnd,df->bnf", x, gate)) * jnp.einsum("bnd,df->bnf", x, up)
+    hidden = jax.nn.silu(project(x, gate, 1)) * project(x, up, 1)
     hidden = constrain(hidden, "batch", "length", "mlp")
-    return jnp.einsum("bnf,fd->bnd", hidden, down)
+    return project(hidden, down, 1)
 
 
 class SwiGLU(nn.Module):
@@ -39,4 +40,4 @@ class SwiGLU(nn.Module):
         gate = self.param("gate", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
         up = self.param("up", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
         down = self.param("down", partitioned(fan_in_small, "mlp", "embed"), (self.hidden, width), jnp.float32)
-        return swiglu(x.astype(self.dtype), *(w.astype(self.dtype) for w in (gate, up, down)))
+        return swiglu(x.astype(self.dtype), gate, up, down)
