@@ -71,9 +71,10 @@ def _small(c: ConfigDict) -> None:
     c.model.patch = (1, 4, 4)  # the cheap path: no convolution at full resolution
     c.model.strides = ((2, 2, 2), (2, 2, 2))  # 17×64×64 → 5×4×4
     c.model.groups = 8
-    c.model.kernel_time = (3, 3, 3)
-    c.model.encoder_widths, c.model.encoder_blocks = (32, 64, 96), (1, 1, 1)
-    c.model.decoder_widths, c.model.decoder_blocks = (48, 64, 96), (2, 2, 1)
+    # Time is mixed between the first and the last stage: the first is the dear one, the last holds most parameters.
+    c.model.kernel_time = (1, 3, 1)
+    c.model.encoder_widths, c.model.encoder_blocks = (32, 64, 128), (1, 1, 1)
+    c.model.decoder_widths, c.model.decoder_blocks = (32, 64, 128), (1, 2, 2)
     c.model.decoder_middle_blocks = 0
     c.model.upsample_kernel = 1
     c.model.remat = False

@@ -33,7 +33,8 @@ class Encoder(nn.Module):
             for i in range(self.blocks[stage]):
                 x = block(width, self.groups, kernel_time, name=f"stage{stage}_block{i}")(x, chunk)
             if stage < len(self.strides):
-                down = CarriedConv3D(width, (kernel_time, 3, 3), self.strides[stage], name=f"stage{stage}_down")
-                x = down(x, chunk)
+                # The longer of the two stages' kernels: one tap with a stride in time would leave frames unseen.
+                kernel = (max(kernel_time, self.kernel_time[stage + 1]), 3, 3)
+                x = CarriedConv3D(width, kernel, self.strides[stage], name=f"stage{stage}_down")(x, chunk)
         x = nn.swish(GroupNorm(self.groups, name="norm_out")(x))
         return CarriedConv3D(self.code_bits, (1, 1, 1), (1, 1, 1), name="conv_out")(x, chunk)
