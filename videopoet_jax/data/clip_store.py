@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videopoet_jax.data.media import MediaError, iterate_audio, iterate_frames, probe
+from videopoet_jax.data.media import MediaError, Number, iterate_audio, iterate_frames, probe
 
 CACHE_BYTES = 1 << 30  # of memory; 64×64 frames at 8 a second with sound take 130 kB a second, so 2 hours
 
@@ -80,7 +80,7 @@ class StoredClip:
 
 
 def decode_clip(
-    path: Path, caption: str, store: ArrayStore, *, fps: float, height: int, width: int, sample_rate: int
+    path: Path, caption: str, store: ArrayStore, *, fps: Number, height: int, width: int, sample_rate: int
 ) -> StoredClip:
     """Decodes a whole clip, in memory that does not grow with its length beyond the store's budget.
 

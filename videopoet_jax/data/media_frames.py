@@ -15,6 +15,7 @@ from videopoet_jax.data.media_open import (
     MAX_FPS,
     MAX_SECONDS,
     MediaError,
+    Number,
     check_size,
     decoded,
     decoded_from,
@@ -24,7 +25,7 @@ from videopoet_jax.data.media_open import (
 )
 
 MAX_VIDEO_BYTES = 1 << 30  # of decoded frames that `read_video` returns; `iterate_frames` has no such limit
-_LONGEST_LAST = 10  # seconds that the last frame may last: a header with one frame an hour gives no hour of it
+_LONGEST_LAST = Fraction(10)  # seconds of the last frame: a header of one frame an hour gives no hour of it
 _UNSPECIFIED, _HD_HEIGHT = 2, 720  # libav's "no colour matrix named"; from 720 lines on that means BT.709
 _Item = TypeVar("_Item")
 
@@ -113,31 +114,29 @@ def retime(
     `last` is how long the last item is shown; `tolerance` forgives the rounding of timestamps. Moments before the first
     item show the first item.
     """
-    index, held, held_until = 0, None, start
-
-    def moment() -> Fraction:
-        return start + index / fps
-
+    index, moment, held, held_until = 0, start, None, start
     for time, item in timed:
-        while held is not None and moment() + tolerance < time and (end is None or moment() < end):
+        while held is not None and moment + tolerance < time and (end is None or moment < end):
             yield held
             index += 1
-        if end is not None and moment() >= end:
+            moment = start + index / fps
+        if end is not None and moment >= end:
             return
         held, held_until = item, time + last
-    while held is not None and moment() + tolerance < held_until and (end is None or moment() < end):
+    while held is not None and moment + tolerance < held_until and (end is None or moment < end):
         yield held
         index += 1
+        moment = start + index / fps
 
 
 def iterate_frames(
     path: str | os.PathLike,
     *,
-    fps: float | Fraction | None = None,
+    fps: Number | None = None,
     height: int | None = None,
     width: int | None = None,
-    start: float | Fraction = 0,
-    end: float | Fraction | None = None,
+    start: Number = 0,
+    end: Number | None = None,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames from `start` to before `end` (seconds), in memory that does not grow with the length of the video.
 
@@ -220,11 +219,11 @@ def _pixels(frame: "av.VideoFrame", goal: tuple[int, int], aspect: Fraction, pat
 def read_video(
     path: str | os.PathLike,
     *,
-    fps: float | Fraction | None = None,
+    fps: Number | None = None,
     height: int | None = None,
     width: int | None = None,
-    start: float | Fraction = 0,
-    end: float | Fraction | None = None,
+    start: Number = 0,
+    end: Number | None = None,
     num_frames: int | None = None,
     max_bytes: int = MAX_VIDEO_BYTES,
 ) -> UInt8[np.ndarray, "t h w 3"]:
@@ -248,7 +247,7 @@ def read_video(
     return np.frombuffer(store, np.uint8).reshape(count, *goal, 3)
 
 
-def _check_bytes(path: str | os.PathLike, frames: float, size: tuple[int, int], max_bytes: int) -> None:
+def _check_bytes(path: str | os.PathLike, frames: int | float, size: tuple[int, int], max_bytes: int) -> None:
     if frames * size[0] * size[1] * 3 > max_bytes:
         raise MediaError(
             f"{os.fspath(path)}: {frames:,.0f} frames of {size[0]}×{size[1]}; at most {max_bytes:,} bytes are "

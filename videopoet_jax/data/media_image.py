@@ -15,7 +15,7 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def fit(
-    image: UInt8[np.ndarray, "h w 3"], height: int, width: int, pixel_aspect: float = 1.0
+    image: UInt8[np.ndarray, "h w 3"], height: int, width: int, pixel_aspect: int | float = 1
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Resized until it covers height × width, the middle cut out; bicubic, antialiased when it shrinks.
 

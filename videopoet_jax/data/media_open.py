@@ -32,6 +32,7 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,ogg,flv,live_flv,asf,wav,w64,mp3,flac,aac,ac3,"
     "aiff,au,caf,h264,hevc,m4v,av1,obu,ivf,nut,rm,mxf,dv,swf,wtv,mjpeg,yuv4mpegpipe,apng,amr,tta"
 )
+Number = int | float | Fraction  # of seconds, or of frames a second
 _READ_BYTES = 1 << 20
 _SEEK_AFTER, _SEEK_MARGIN = 4, 1  # seconds: nearer to the start, decoding all is as quick; codecs need a run-up
 _LOG = logging.getLogger(__name__)
@@ -90,9 +91,7 @@ def open_media(path: str | os.PathLike) -> Iterator["av.container.InputContainer
         samples = claimed_samples(file)
         if samples is None or samples > MAX_SAMPLES:
             claim = "a compressed or endless header" if samples is None else f"{samples:,} samples claimed"
-            raise MediaError(
-                f"{os.fspath(path)}: {claim}; up to {MAX_SAMPLES:,} are read; cut or convert it."
-            )
+            raise MediaError(f"{os.fspath(path)}: {claim}; up to {MAX_SAMPLES:,} are read; cut or convert it.")
         try:
             container = av.open(
                 file, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES, io_open=_refuse

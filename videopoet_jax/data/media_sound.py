@@ -12,6 +12,7 @@ from videopoet_jax.data.media_open import (
     MAX_SECONDS,
     SAMPLE_RATES,
     MediaError,
+    Number,
     audio_stream,
     check_sound,
     decoded_from,
@@ -22,6 +23,7 @@ from videopoet_jax.data.media_open import (
 MAX_AUDIO_BYTES = 1 << 28  # that `read_audio` returns: 70 minutes at 16 kHz; `iterate_audio` has no such limit
 MAX_FRAME_SAMPLES = 1 << 21  # in one frame of the codec, all channels; FLAC's largest is 65,535
 _JITTER = Fraction(1, 20)  # seconds by which timestamps may be off (AVI, MPEG) without meaning a gap
+_MIX = {"rematrix_maxval": "1"}  # else two equal channels would come out 1.41 times as loud, and be clipped
 _PADDING = 4_096  # an encoder fills its last frame with less silence than this
 
 
@@ -29,8 +31,8 @@ def iterate_audio(
     path: str | os.PathLike,
     *,
     sample_rate: int = 16_000,
-    start: float | Fraction = 0,
-    end: float | Fraction | None = None,
+    start: Number = 0,
+    end: Number | None = None,
 ) -> Iterator[Float[np.ndarray, " s"]]:
     """Chunks of sound from `start` to before `end` (seconds), in memory that does not grow with the length.
 
@@ -85,7 +87,7 @@ def _placed(container, stream, path, sample_rate, start) -> Iterator[tuple[int, 
                 for chunk in resampler.resample(None):
                     yield place, chunk.to_ndarray()[0]
                     place += chunk.samples
-            resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate)
+            resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate, options=_MIX)
             place = round(time * sample_rate) if place is None else max(place, round(time * sample_rate))
             expected = time
         expected += Fraction(frame.samples, frame.sample_rate)
@@ -137,8 +139,8 @@ def read_audio(
     path: str | os.PathLike,
     *,
     sample_rate: int = 16_000,
-    start: float | Fraction = 0,
-    end: float | Fraction | None = None,
+    start: Number = 0,
+    end: Number | None = None,
     max_bytes: int = MAX_AUDIO_BYTES,
 ) -> Float[np.ndarray, " s"]:
     """`iterate_audio` in one array; shorter than asked for where the sound ends before `end`.

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from videopoet_jax.data.media_open import MAX_FPS, SAMPLE_RATES, MediaError, check_size
+from videopoet_jax.data.media_open import MAX_FPS, SAMPLE_RATES, MediaError, Number, check_size
 from videopoet_jax.pretrained.files import write_atomically
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -34,7 +34,7 @@ class VideoWriter:
     frame is that of the film. An exception inside the block, or a full disk, leaves no file.
     """
 
-    def __init__(self, path: str | os.PathLike, *, fps: float | Fraction, sample_rate: int | None = None):
+    def __init__(self, path: str | os.PathLike, *, fps: Number, sample_rate: int | None = None):
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
             raise MediaError(f"{self.path}: videos are written as {', '.join(SUFFIXES)}; name it {self.path.stem}.mp4.")
@@ -168,7 +168,7 @@ def write_video(
     path: str | os.PathLike,
     frames: np.ndarray | Iterable[np.ndarray],
     *,
-    fps: float | Fraction,
+    fps: Number,
     audio: np.ndarray | None = None,
     sample_rate: int | None = None,
 ) -> None:

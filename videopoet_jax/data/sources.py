@@ -18,7 +18,7 @@ import numpy as np
 
 from videopoet_jax.data.clip_files import find_clips
 from videopoet_jax.data.clip_store import CACHE_BYTES, ArrayStore, StoredClip, decode_clip
-from videopoet_jax.data.media import MediaError
+from videopoet_jax.data.media import MediaError, Number
 
 SPLITS = ("train", "held_out")
 HELD_OUT_FRAMES, HELD_OUT_SHARE = 17, Fraction(1, 5)
@@ -50,7 +50,7 @@ class ClipFolder:
         root: str | os.PathLike,
         *,
         num_frames: int,
-        fps: float,
+        fps: Number,
         height: int,
         width: int,
         sample_rate: int,
