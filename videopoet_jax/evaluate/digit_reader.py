@@ -20,7 +20,7 @@ NONE = -1
 CELLS = 8
 SPAN = 28  # units across a scan
 SIDE = 44  # units a side of a distorted scan
-VIEWS = 4  # distorted copies of each scan to learn from
+VIEWS = 6  # distorted copies of each scan to learn from; more gain nothing (1.1 % wrong on training scans left out)
 CHUNKS = 16  # scans are distorted in groups, each group in its own way
 
 LEAST, MOST = 90.0, 600.0  # square units of light in a digit; scans have 180 to 340
@@ -107,7 +107,7 @@ def classifier():
     rng = np.random.default_rng(0)
     real, classes = scans()
     views = [np.concatenate([distorted(part, rng) for part in np.array_split(real, CHUNKS)]) for _ in range(VIEWS)]
-    others = [blends(view, classes, rng, 600) for view in views[:2]] + [blobs(rng, 300)]
+    others = [blends(view, classes, rng, 600) for view in views[:3]] + [blobs(rng, 300)]
     shown = np.concatenate([describe(ink) for ink in views + others])
     named = np.concatenate([np.tile(classes, VIEWS), np.full(len(shown) - VIEWS * len(real), NONE)])
     return SVC(C=10.0, gamma=4.0, class_weight={NONE: NONE_WEIGHT}).fit(shown, named)
