@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class ArrayStore:
         return array
 
     @staticmethod
-    def _mapped(file: "tempfile._TemporaryFileWrapper", size: int) -> np.ndarray:
+    def _mapped(file: BinaryIO, size: int) -> np.ndarray:
         file.flush()
         return np.memmap(file, np.uint8, "r", shape=(size,))
 

@@ -33,8 +33,8 @@ class RecordError(ValueError):
     """Records that cannot be read or written: value, rule, remedy in one line."""
 
 
-def to_bytes(example: Mapping[str, np.ndarray | str]) -> bytes:
-    """`{"video": ids, "caption": "hi"}` → safetensors with `video` and `caption.utf8`."""
+def to_bytes(example: Mapping[str, Any]) -> bytes:
+    """`{"video": ids, "caption": "hi"}` → safetensors with `video` and `caption.utf8`; arrays, numbers, texts."""
     arrays = {}
     for name, value in example.items():
         if name.endswith(TEXT):
@@ -86,7 +86,7 @@ class TokenWriter:
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def write(self, example: Mapping[str, np.ndarray | str]) -> None:
+    def write(self, example: Mapping[str, Any]) -> None:
         """Appends one example."""
         from array_record.python.array_record_module import ArrayRecordWriter  # a native library
 
