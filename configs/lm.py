@@ -102,7 +102,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
             kv_heads=4,
             head_dim=64,
             mlp=512,
-            unroll=5,  # on a CPU a scan copies every layer's weights in each turn
+            unroll=1,  # measured on a CPU: as fast as unrolled, training and decoding, and compiles in half the time
             remat="none",
             dtype="float32",
         )

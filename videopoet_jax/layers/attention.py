@@ -25,8 +25,8 @@ def empty_cache(layers: int, batch: int, length: int, kv_heads: int, head_dim: i
     """A cache with room for `length` positions."""
     shape = (layers, batch, length, kv_heads, head_dim)
     names = ("layers", "batch", "length", "heads", "kv")
-    zeros = jnp.zeros(shape, dtype)
-    return Cache(keys=constrain(zeros, *names), values=constrain(zeros, *names))
+    # Two arrays, not one twice: a decoder donates both.
+    return Cache(*(constrain(jnp.zeros(shape, dtype), *names) for _ in range(2)))
 
 
 def attend(

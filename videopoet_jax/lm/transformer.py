@@ -102,7 +102,7 @@ class PrefixLM(nn.Module):
         rotary_bases: slowest wavelength of each, over 2π.
         place_octaves: Fourier octaves of the next token's t, h, w.
         epsilon: of the norms.
-        unroll: layers in one turn of the scan: 1 compiles fastest, `depth` runs fastest on a CPU; same parameters.
+        unroll: layers in one turn of the scan; the parameters are the same for all values.
         remat: "none", "dots" or "full".
         dtype: of the computation; parameters, norms and softmax are float32.
     """
