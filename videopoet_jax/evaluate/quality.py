@@ -17,27 +17,28 @@ _RADIUS, _SIGMA = 5, 1.5  # Wang et al. 2004: an 11×11 Gaussian window
 _K1, _K2 = 0.01, 0.03
 
 Real = Array | np.ndarray
+Figures = Array | np.ndarray | np.floating
 
 
 def psnr(
-    reference: Num[Real, "*n h w c"], estimate: Num[Real, "*n h w c"], *, data_range: float = 255.0
-) -> Float[Real | np.floating, "*n"]:
+    reference: Num[Real, "*n h w c"], estimate: Num[Real, "*n h w c"], *, data_range: int | float = 255
+) -> Float[Figures, "*n"]:
     """Decibels for each picture; infinite for an exact copy."""
     xp, x, y = _pair(reference, estimate)
     return _decibels(xp, xp.mean((x - y) ** 2, axis=(-3, -2, -1)), data_range)
 
 
 def psnr_clip(
-    reference: Num[Real, "*n t h w c"], estimate: Num[Real, "*n t h w c"], *, data_range: float = 255.0
-) -> Float[Real | np.floating, "*n"]:
+    reference: Num[Real, "*n t h w c"], estimate: Num[Real, "*n t h w c"], *, data_range: int | float = 255
+) -> Float[Figures, "*n"]:
     """Decibels for each clip, from the error of all its frames together (not the mean of their decibels)."""
     xp, x, y = _pair(reference, estimate)
     return _decibels(xp, xp.mean((x - y) ** 2, axis=(-4, -3, -2, -1)), data_range)
 
 
 def ssim(
-    reference: Num[Real, "*n h w c"], estimate: Num[Real, "*n h w c"], *, data_range: float = 255.0
-) -> Float[Real | np.floating, "*n"]:
+    reference: Num[Real, "*n h w c"], estimate: Num[Real, "*n h w c"], *, data_range: int | float = 255
+) -> Float[Figures, "*n"]:
     """Structural similarity of each picture: over all whole 11×11 windows, the channels' mean.
 
     Raises:
@@ -61,13 +62,13 @@ def ssim(
 
 
 def ssim_clip(
-    reference: Num[Real, "*n t h w c"], estimate: Num[Real, "*n t h w c"], *, data_range: float = 255.0
-) -> Float[Real | np.floating, "*n"]:
+    reference: Num[Real, "*n t h w c"], estimate: Num[Real, "*n t h w c"], *, data_range: int | float = 255
+) -> Float[Figures, "*n"]:
     """The mean of the frames' structural similarities, for each clip."""
     return ssim(reference, estimate, data_range=data_range).mean(axis=-1)
 
 
-def si_sdr(reference: Float[Real, "*n s"], estimate: Float[Real, "*n s"]) -> Float[Real | np.floating, "*n"]:
+def si_sdr(reference: Float[Real, "*n s"], estimate: Float[Real, "*n s"]) -> Float[Figures, "*n"]:
     """Scale-invariant signal-to-distortion ratio in decibels (Le Roux et al. 2019), means taken off.
 
     The estimate is split into its part along the reference and the rest. An exact copy up to its loudness is infinite,
@@ -116,12 +117,12 @@ def _pair(reference: Real, estimate: Real) -> tuple[ModuleType, Real, Real]:
     return np, np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
 
 
-def _decibels(xp: ModuleType, error: Real, data_range: float) -> Real:
+def _decibels(xp: ModuleType, error: Figures, data_range: int | float) -> Figures:
     ratio = xp.where(error > 0, data_range**2 / xp.where(error > 0, error, 1), math.inf)
     return 10 * _log10(xp, ratio)
 
 
-def _log10(xp: ModuleType, ratio: Real) -> Real:
+def _log10(xp: ModuleType, ratio: Figures) -> Figures:
     safe = xp.where(ratio > 0, ratio, 1)  # log10(0) would warn
     return xp.where(ratio > 0, xp.log10(safe), -math.inf)
 

@@ -161,7 +161,10 @@ def spectrogram(
 
 
 def save_curves(
-    path: str | os.PathLike, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str = ""
+    path: str | os.PathLike,
+    curves: Mapping[str, tuple[Sequence | np.ndarray, Sequence | np.ndarray]],
+    *,
+    title: str = "",
 ) -> None:
     """A PNG with one small plot for each name: (steps, values), values smoothed beside the raw ones.
 
@@ -196,6 +199,7 @@ def save_curves(
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", message="constrained_layout")  # towers of accents leave no room
         write_atomically(Path(path), lambda temporary: figure.savefig(temporary, format="png", dpi=100))
 
 

@@ -1,0 +1,113 @@
+"""PSNR, SSIM, SI-SDR: their invariances, then equality with scikit-image and with the formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from videopoet_jax.evaluate.quality import block_mean, psnr, psnr_clip, repeat_last, si_sdr, ssim, ssim_clip
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Two clips of 3 frames of 40×48, and noisy copies."""
+    rng = np.random.default_rng(0)
+    picture = data.astronaut()
+    clips = np.stack(
+        [[picture[100 + 9 * t : 140 + 9 * t, 150 + 80 * b : 198 + 80 * b] for t in range(3)] for b in range(2)]
+    )
+    noise = rng.normal(0, [5, 20, 60], (2, 40, 48, 3, 3)).transpose(0, 4, 1, 2, 3)
+    return clips, np.clip(clips + noise, 0, 255).astype(np.uint8)
+
+
+def test_an_exact_copy_is_perfect(clips):
+    assert np.isposinf(psnr(clips[0], clips[0])).all()
+    np.testing.assert_allclose(ssim(clips[0], clips[0]), 1)
+    wave = np.sin(np.arange(1000.0))
+    assert np.isposinf(si_sdr(wave, wave))
+
+
+def test_more_noise_is_worse_and_order_does_not_matter(clips):
+    original, noisy = clips
+    for figure in (psnr, ssim):
+        values = figure(original, noisy)
+        assert values.shape == (2, 3) and (np.diff(values, axis=1) < 0).all()
+        np.testing.assert_allclose(values, figure(noisy, original))
+
+
+def test_equal_to_scikit_image(clips):
+    original, noisy = clips
+    for b in range(2):
+        for t in range(3):
+            x, y = original[b, t], noisy[b, t]
+            wanted = structural_similarity(
+                x, y, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+            )
+            assert ssim(x, y) == pytest.approx(wanted, abs=1e-10)
+            assert float(ssim(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(wanted, abs=1e-4)
+            assert psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-10)
+            assert float(psnr(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(psnr(x, y), abs=1e-4)
+
+
+def test_float32_keeps_its_digits_where_pictures_are_flat():
+    """Bright and flat: the variance is a difference of large squares."""
+    rng = np.random.default_rng(0)
+    x = np.full((32, 32, 3), 250, np.uint8)
+    y = (x + rng.integers(-1, 2, x.shape)).astype(np.uint8)
+    assert float(ssim(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(ssim(x, y), abs=1e-4)
+
+
+def test_the_data_range_only_scales(clips):
+    original, noisy = (clip / 127.5 - 1 for clip in clips)
+    np.testing.assert_allclose(psnr(original, noisy, data_range=2.0), psnr(*clips), rtol=1e-9)
+    assert np.abs(ssim(original + 1, noisy + 1, data_range=2.0) - ssim(*clips)).max() < 1e-9
+
+
+def test_clips_pool_the_error_of_their_frames(clips):
+    original, noisy = clips
+    tall = psnr(original.reshape(2, 120, 48, 3), noisy.reshape(2, 120, 48, 3))
+    np.testing.assert_allclose(psnr_clip(original, noisy), tall)
+    np.testing.assert_allclose(ssim_clip(original, noisy), ssim(original, noisy).mean(1))
+
+
+def test_inside_jit(clips):
+    original, noisy = (jnp.asarray(clip[0], jnp.float32) / 127.5 - 1 for clip in clips)
+    inside = jax.jit(lambda x, y: (psnr(x, y, data_range=2.0), ssim(x, y, data_range=2.0)))(original, noisy)
+    np.testing.assert_allclose(inside[0], psnr(original, noisy, data_range=2.0), rtol=1e-5)
+    np.testing.assert_allclose(inside[1], ssim(original, noisy, data_range=2.0), rtol=1e-4)
+
+
+def test_si_sdr_ignores_loudness_and_measures_the_rest():
+    rng = np.random.default_rng(0)
+    wave = rng.normal(size=(2, 8_000))
+    noise = rng.normal(size=(2, 8_000))
+    wave, noise = wave - wave.mean(1, keepdims=True), noise - noise.mean(1, keepdims=True)
+    noise -= (noise * wave).sum(1, keepdims=True) / (wave**2).sum(1, keepdims=True) * wave  # orthogonal
+    noise *= np.sqrt((wave**2).sum(1, keepdims=True) / (noise**2).sum(1, keepdims=True))
+    np.testing.assert_allclose(si_sdr(wave, wave + 0.1 * noise), 20, atol=1e-9)
+    np.testing.assert_allclose(si_sdr(wave, -3 * (wave + 0.1 * noise) + 1), 20, atol=1e-9)
+    np.testing.assert_allclose(si_sdr(jnp.asarray(wave), jnp.asarray(wave + noise)), 0, atol=1e-3)
+    assert np.isneginf(si_sdr(wave, 0 * wave)).all() and np.isneginf(si_sdr(0 * wave, wave)).all()
+
+
+def test_a_block_mean_is_the_mean_of_each_block(clips):
+    video = np.random.default_rng(0).integers(0, 256, (9, 20, 24, 3), dtype=np.uint8)
+    out = block_mean(video, (4, 8, 8))
+    np.testing.assert_array_equal(out[0, :8, :8], np.broadcast_to(video[0, :8, :8].mean((0, 1)).round(), (8, 8, 3)))
+    wanted = video[1:5, 8:16, 16:24].astype(float).mean((0, 1, 2)).round()
+    np.testing.assert_array_equal(out[1:5, 8:16, 16:24], np.broadcast_to(wanted, (4, 8, 8, 3)))
+    np.testing.assert_array_equal(out[5:, 16:, :8].reshape(-1, 3), np.broadcast_to(out[5, 16, 0], (4 * 4 * 8, 3)))
+    np.testing.assert_array_equal(block_mean(out, (4, 8, 8)), out)
+    np.testing.assert_array_equal(block_mean(video, (1, 1, 1)), video)
+
+
+def test_repeat_last():
+    video = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    assert repeat_last(video, 4).ravel().tolist() == [2, 2, 2, 2]
+
+
+def test_clear_errors():
+    with pytest.raises(ValueError, match="11×11"):
+        ssim(np.zeros((10, 64, 3)), np.zeros((10, 64, 3)))
