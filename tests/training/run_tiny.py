@@ -35,8 +35,10 @@ def kill_in_orbax(workdir: Path, step: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def allow_small_files_only(state) -> dict:
-    """From now on a file of more than 4 KB is a full disk: metrics still fit, checkpoints do not."""
+def allow_small_files_only(workdir: Path) -> dict:
+    """Once a step is saved, a file of more than 4 KB is a full disk: metrics still fit, checkpoints do not."""
+    while not list(workdir.glob(f"checkpoints/*/{manifest.NAME}")):
+        time.sleep(0.01)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     return {}
@@ -63,7 +65,7 @@ def main(workdir: Path, steps: int, fault: str) -> None:
         settings = {"evaluate_every": 1, "evaluate": twice}
     elif fault == "disk full":
         tiny_model.MODEL = tiny_model.Mlp(width=2048)
-        settings = {"evaluate_every": 6, "evaluate": allow_small_files_only}
+        settings = {"evaluate_every": 6, "evaluate": lambda _: allow_small_files_only(workdir)}
     tiny_model.train(workdir, steps, checkpoint_every=4, **settings)
 
 

@@ -177,6 +177,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, mesh):
         train(tmp_path, 4, mesh=mesh)
 
 
+def test_too_little_space_is_found_before_writing(tmp_path, mesh, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with open_(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="GB needed, 0.000 GB free.*free space"):
+        checkpoints.save(1, new_state(mesh), loader_state=None, config=None)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,6 +8,7 @@ with Checkpoints(workdir, max_to_keep=3) as checkpoints:
     restored = checkpoints.restore(state)                                        # the newest; .step .state …
 """
 
+import gc
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,6 +52,15 @@ def _check_fits(folder: Path, saved: dict[str, list], wanted: dict[str, list]) -
             )
 
 
+def _check_space(directory: Path, state: PyTree) -> None:
+    """Makes `directory`, and raises unless `state` fits on its disk: a write that fails half-way is found out late."""
+    directory.mkdir(parents=True, exist_ok=True)
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(f"{needed / 1e9:.3f} GB needed, {free / 1e9:.3f} GB free")
+
+
 class Checkpoints:
     """The checkpoints under `workdir/checkpoints`. All processes of a run call every method together."""
 
@@ -59,7 +69,7 @@ class Checkpoints:
             raise ValueError(f"max_to_keep {max_to_keep}: must be at least 1, or nothing could be resumed.")
         self.directory = Path(workdir).absolute() / "checkpoints"
         self._max_to_keep = max_to_keep
-        # Folders are made before `save` returns: made in the background, one that fails leaves Orbax waiting 10 minutes.
+        # Folders are made before `save` returns: one that fails in the background leaves Orbax waiting 10 minutes.
         options = ocp.AsyncOptions(create_directories_asynchronously=False)
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="finish_checkpoint")
@@ -104,6 +114,7 @@ class Checkpoints:
         folder = self.folder(step)
         try:
             self._remove_leftovers()
+            _check_space(self.directory, state)
             self._orbax.save(
                 folder,
                 args=ocp.args.Composite(
@@ -147,14 +158,14 @@ class Checkpoints:
     def wait(self) -> None:
         """Waits until the last save is finished, and raises what went wrong (see `check`)."""
         finishing, self._finishing = self._finishing, None
-        if finishing is None:
-            return
-        try:
-            finishing.result()
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.directory}: the last checkpoint could not be saved ({_one_line(error)}); {REMEDY}"
-            ) from error
+        error = finishing.exception() if finishing is not None else None
+        if error is not None:
+            text = f"{self.directory}: the last checkpoint could not be saved ({_one_line(error)}); {REMEDY}"
+            # Orbax has logged the traceback. The error is let go here, for it holds half-done writes that would
+            # complain one by one when Python exits.
+            del finishing, error
+            gc.collect()
+            raise CheckpointError(text)
 
     def restore(self, target: PyTree, step: int | None = None, *, fallback: bool = False) -> Restored | None:
         """A step, verified and laid out as `target` (arrays, or shapes with shardings); None if there is no step.

@@ -32,9 +32,11 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
 
 
 def signature(batch: PyTree) -> tuple:
-    """Shapes and dtypes of a batch, as a key: `{"x": float32 [8 4]} → (("['x']", (8, 4), "float32"),)`"""
+    """Shapes and dtypes of a batch, as a key: `{"x": float32 [8 4]} → (("x", (8, 4), "float32"),)`"""
     leaves = jax.tree_util.tree_leaves_with_path(batch)
-    return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
+    return tuple(
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf.shape, str(leaf.dtype)) for path, leaf in leaves
+    )
 
 
 class CompiledStep:

@@ -1,0 +1,61 @@
+"""One step is a gradient step: equal to Optax by hand, the same on any mesh, keys and extra passed through."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_model import loader, loss_fn, new_state, optimizer
+
+from videopoet_jax.parallel import make_mesh
+from videopoet_jax.training.loop import to_devices
+from videopoet_jax.training.state import Aux, purpose_key
+from videopoet_jax.training.step import ema_weight, make_train_step
+
+
+def take_step(mesh, loss=loss_fn, steps=1):
+    """The state after `steps` steps, and the last metrics."""
+    train_step = jax.jit(make_train_step(loss, optimizer(), ema_decay=0.9))
+    state = new_state(mesh)
+    with jax.set_mesh(mesh):
+        for number in range(steps):
+            batch = {name: value for name, value in loader()[number].items() if name in "xy"}
+            state, metrics = train_step(state, to_devices(batch, mesh))
+    return state, metrics
+
+
+def test_the_gradient_of_the_mean_over_the_whole_batch_whatever_the_mesh():
+    one, _ = take_step(make_mesh(jax.devices()[:1]), steps=3)
+    for sizes in ({}, {"fsdp": 2, "tensor": 2}):
+        many, _ = take_step(make_mesh(**sizes), steps=3)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), many.params, one.params)
+
+
+def test_loss_gradient_norm_and_the_models_own_metrics_are_returned():
+    _, metrics = take_step(make_mesh())
+    assert set(metrics) == {"loss", "grad_norm", "noise"}
+    assert all(value.shape == () for value in metrics.values())
+
+
+def test_the_loss_sees_keys_of_the_current_step():
+    def noise(params, extra, batch, keys):
+        return jnp.sum(params["bias"] ** 2), Aux({"noise": jax.random.normal(keys("noise"))}, extra)
+
+    for steps in (1, 2):
+        state, metrics = take_step(make_mesh(), noise, steps)
+        assert metrics["noise"] == jax.random.normal(purpose_key(state.key, "noise", steps - 1))
+
+
+def test_any_object_with_metrics_and_extra_is_an_aux():
+    class Mine:
+        metrics, extra = {}, {"calls": jnp.ones((), jnp.int32)}
+
+    state, _ = take_step(make_mesh(), lambda params, *_: (jnp.sum(params["bias"]), Mine))
+    assert int(state.extra["calls"]) == 1
+
+
+def test_the_average_follows_quickly_at_first_and_slowly_later():
+    weights = [float(ema_weight(0.999, jnp.int32(step))) for step in (0, 9, 9999)]
+    assert weights == pytest.approx([0.1, 10 / 19, 0.999])
+    before, (after, _) = new_state(make_mesh()), take_step(make_mesh())
+    expected = 0.1 * before.ema_params["up"] + 0.9 * after.params["up"]
+    np.testing.assert_allclose(after.ema_params["up"], expected, rtol=1e-6)
