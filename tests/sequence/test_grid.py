@@ -1,0 +1,48 @@
+"""The paper's shapes, and one clock for picture and sound."""
+
+import pytest
+from numpy.testing import assert_equal
+
+from videopoet_jax.sequence import grid
+from videopoet_jax.sequence.grid import Grid
+
+
+@pytest.mark.parametrize(
+    "frames, height, width, latents, tokens",
+    [
+        (1, 128, 128, (1, 16, 16), 256),
+        (17, 128, 128, (5, 16, 16), 1_280),
+        (17, 224, 128, (5, 28, 16), 2_240),
+        (41, 128, 128, (11, 16, 16), 2_816),
+        (41, 224, 128, (11, 28, 16), 4_928),
+    ],
+)
+def test_the_papers_shapes(frames, height, width, latents, tokens):
+    g = Grid(frames, height, width, spatial_stride=8, audio_levels=4)
+    assert_equal((g.latents, g.video_tokens), (latents, tokens))
+
+
+def test_the_papers_sound():
+    g = Grid(17, 128, 128, spatial_stride=8, audio_levels=4)
+    assert_equal((g.audio_frames, g.audio_tokens), (106, 424))
+    assert grid.samples(17) == 34_000
+    assert Grid(17, 128, 128, 8, 0).audio_frames == 0
+
+
+def test_a_latent_begins_when_the_frames_before_it_end():
+    assert [grid.latent_start(i) for i in range(5)] == [0, 6, 31, 56, 81]
+    for latents in range(1, 30):
+        frames = grid.pixel_frames(latents)
+        assert grid.latent_frames(frames) == latents
+        assert grid.latent_start(latents) == grid.audio_frames(frames)  # six, then 25 each: no drift, ever
+
+
+@pytest.mark.parametrize("frames", [0, -3, 2, 16, 18])
+def test_only_one_plus_four_k_frames(frames):
+    with pytest.raises(ValueError, match=f"{frames} frames: need 1 \\+ 4·k; try "):
+        grid.latent_frames(frames)
+
+
+def test_a_size_between_two_latents_is_refused():
+    with pytest.raises(ValueError, match="height 60: need a multiple of the stride 16; try 48"):
+        Grid(17, 60, 64, 16, 1)
