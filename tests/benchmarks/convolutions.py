@@ -3,9 +3,12 @@
     python tests/benchmarks/convolutions.py [--clock cpu] [--rounds 7] [--torch]
 
 A cell is forward/gradient of the input/gradient of the kernel, the best of the rounds; the rounds go through all forms
-in turn, so that a busy moment hits all of them. `--clock cpu` counts the CPU seconds of all threads over the number of
-cores instead of the wall clock: on a shared machine it shows what the cores would do alone. The last columns are
-forward + backward in one program, "auto" against the plain form.
+in turn, so that a busy moment hits all of them. The last columns are forward + backward in one program, "auto" against
+the plain form.
+
+`--clock cpu` counts the CPU seconds of all threads over the number of cores, for a machine that others use too. It
+measures work, not speed: a form that leaves a core idle looks faster than the wall clock would find it, and a library
+whose threads spin while they wait (PyTorch's OpenMP) looks slower. Compare our own forms by it, never a peer.
 """
 
 import argparse
@@ -105,6 +108,8 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="measure PyTorch too")
     parser.add_argument("--only", type=int, nargs="*", help="rows to measure")
     options = parser.parse_args()
+    if options.torch and options.clock == "cpu":
+        parser.error("--torch --clock cpu: spinning threads make CPU time unfair to PyTorch; take --clock wall.")
     flags = os.environ.get("XLA_FLAGS", "")
     print(f"{jax.devices()[0].platform}, {os.cpu_count()} cores, {options.clock} clock; XLA_FLAGS={flags}", flush=True)
     for i, shape in enumerate(SHAPES):

@@ -1,5 +1,7 @@
 """Convolutions: every form equals the plain one, time runs forwards, and chunks equal the whole."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -54,16 +56,20 @@ GEOMETRIES = [  # frames, kernel size, strides
 def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, size, strides):
     x, kernel = normal(0, 2, frames, 6, 5, 3), normal(1, *size, 3, 4)
 
+    methods = ("auto", "conv3d", "fold_in", "fold_out") + (("matmul",) if size == (1, 1, 1) else ())
+
     def products(f):
         y, vjp = jax.vjp(f, x, kernel)
         return y, *vjp(jnp.cos(y))
 
-    truth = jax.jit(lambda: products(lambda x, k: plain3d(x, k, strides, size[0] - 1)))()
-    for method in ("auto", "conv3d", "fold_in", "fold_out") + (("matmul",) if size == (1, 1, 1) else ()):
-        ours = jax.jit(
-            lambda method=method: products(lambda x, k: causal_conv3d(x, k, strides=strides, method=method))
-        )()
-        for a, b in zip(ours, truth, strict=True):
+    @jax.jit
+    def everything():
+        truth = products(lambda x, k: plain3d(x, k, strides, size[0] - 1))
+        return truth, [products(partial(causal_conv3d, strides=strides, method=m)) for m in methods]
+
+    truth, ours = everything()
+    for method, results in zip(methods, ours, strict=True):
+        for a, b in zip(results, truth, strict=True):
             assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(b).max()), err_msg=method)
 
 
@@ -72,7 +78,7 @@ def test_gradient_of_a_gradient_agrees_with_the_plain_convolution():
 
     def penalty(f):
         slope = jax.grad(lambda x, k: jnp.sum(jnp.tanh(f(x, k))))
-        return jax.grad(lambda k: jnp.sum(slope(x, k) ** 2))(kernel)
+        return jax.jit(jax.grad(lambda k: jnp.sum(slope(x, k) ** 2)))(kernel)
 
     truth = penalty(lambda x, k: plain3d(x, k, (1, 1, 1), 2))
     assert_allclose(penalty(causal_conv3d), truth, rtol=1e-4, atol=1e-4)
@@ -180,12 +186,12 @@ def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
         (CausalConvTranspose1D(features=6, kernel_size=4, stride=2, use_bias=False), sound),
     ]
     for module, x in modules:
-        boxed = module.init(jax.random.key(0), x)
+        boxed = jax.jit(module.init)(jax.random.key(0), x)
         names = boxed["params"]["kernel"].names
         assert names[-2:] == ("conv_in", "conv_out") and names[0] == "conv_t"
         assert ("bias" in boxed["params"]) == module.use_bias
         params = nn.meta.unbox(boxed)
-        assert module.apply(params, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+        assert jax.eval_shape(module.apply, params, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_accelerators_get_the_plain_convolution():
