@@ -1,0 +1,80 @@
+"""SoundStream: `nano` (shipped), `local` (your own clips) and `soundstream`, the paper's size.
+
+[SS] is the SoundStream paper, [VP] VideoPoet, [c] recalled from figures and public code; the rest is ours.
+
+    audio_tokenizer:nano          0.6 M parameters, the sounds of moving_digits, two levels of which the LM reads one
+    audio_tokenizer:local         2.5 M parameters, real clips, four levels
+    audio_tokenizer:soundstream   9.5 M parameters
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("nano", "local", "soundstream")
+
+
+def get_config(arg: str = "nano") -> ConfigDict:
+    """The config of one of `SIZES`."""
+    if arg not in SIZES:
+        raise ValueError(f"audio_tokenizer size {arg!r}: unknown; use one of {', '.join(SIZES)}.")
+    c = ConfigDict()
+    c.model_type = "videopoet_audio_tokenizer"
+    c.seed = 0  # ours
+
+    c.model = ConfigDict()
+    c.model.sample_rate = 16_000  # [VP]: 34,000 samples / 320 = 106 frames
+    c.model.channels = 32  # [SS] C
+    c.model.dim = 64  # D: [SS] does not state it; Lyra V2 has 64
+    c.model.strides = (2, 4, 5, 8)  # [SS]
+    c.model.dilations = (1, 3, 9)  # [SS]
+    c.model.kernel_size = 7  # [c]
+    c.model.levels = 4  # [VP]
+    c.model.codebook_size = 1024  # [SS]
+    c.model.ema_decay = 0.99  # [SS]
+    c.model.dead_usage = 2.0  # [SS]
+    c.model.kmeans_iterations = 10  # ours
+
+    c.data = ConfigDict()
+    c.data.source = "folder"  # ours
+    c.data.root = ""  # the folder of videos
+    c.data.num_frames, c.data.height, c.data.width, c.data.fps = 25, 16, 16, 8.0  # ours: 3 s; the pictures are not used
+    c.data.sample_rate = 16_000  # [VP]
+    c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
+    c.data.crop = 48_000  # [SS]: 3 s
+    c.data.start_share, c.data.transient_share = 0.0, 0.0  # ours
+    c.data.peak_normalise = True  # [SS]
+
+    c.loss = ConfigDict()
+    c.loss.windows = (64, 128, 256, 512, 1024, 2048)  # [SS]
+    c.loss.mel_bins = 64  # [SS]
+    c.loss.log_floor = 1e-3  # ours: 60 dB below full scale is silence
+    c.loss.spectral_weight = 1.0  # [SS]
+    c.loss.waveform_weight = 0.0  # [SS] has none: its discriminators hear phase
+    c.loss.commitment_weight = 1.0  # ours
+
+    c.train = ConfigDict()  # ours, all of it: [SS] states none
+    c.train.batch_size, c.train.steps = 128, 400_000
+    c.train.optimizer, c.train.b1, c.train.b2, c.train.eps = "adam", 0.9, 0.99, 1e-8
+    c.train.weight_decay, c.train.clip_norm = 0.0, 1.0
+    c.train.schedule, c.train.learning_rate, c.train.learning_rate_end = "cosine", 1e-4, 1e-6
+    c.train.warmup_steps = 1_000
+    c.train.ema_decay = 0.999
+
+    if arg in ("nano", "local"):  # ours: what a CPU can train in minutes, without discriminators
+        c.model.dead_usage = 0.03  # batches are small: 2 hits in each would call every entry dead
+        c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0  # now the waveform itself must tell phase
+        c.data.num_frames, c.data.crop = 17, 8_000
+        c.data.transient_share = 0.3
+        c.train.batch_size, c.train.warmup_steps = 8, 50
+        c.train.learning_rate, c.train.learning_rate_end = 2e-3, 2e-5
+        c.train.ema_decay = 0.0  # the rate ends near nothing, which is an average of its own
+    if arg == "local":
+        c.model.channels = 16
+        c.train.steps = 2_000
+    if arg == "nano":
+        c.model.channels, c.model.dim, c.model.levels = 8, 32, 2
+        c.data.source, c.data.levels, c.data.size = "moving_digits", (1, 1, 1, 2, 3), 20_000  # clicks in two of five
+        c.data.num_frames = 41  # long clips bounce more often, and one in three crops holds a click if there is any
+        c.data.start_share = 0.2  # a tone out of nothing, which crops from anywhere hardly show
+        c.data.peak_normalise = False  # the clip is decoded as loud as it was
+        c.train.steps = 1_600
+    return c

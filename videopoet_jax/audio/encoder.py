@@ -1,0 +1,56 @@
+"""SoundStream's encoder: one vector for every prod(strides) samples, seen causally.
+
+    waveform [b s] → conv k7 (C) → for each stride: 3 residual units, strided conv (channels doubled) → conv k3 (D)
+    → latents [b f d]
+
+ELU and no normalisation, so that a silent stretch is not amplified; every convolution looks only back.
+"""
+
+import flax.linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from videopoet_jax.layers.conv import CausalConv1D
+from videopoet_jax.parallel.axes import constrain
+
+
+def conv(features: int, kernel_size: int, stride: int = 1, dilation: int = 1, name: str | None = None) -> CausalConv1D:
+    """A causal convolution as all of SoundStream uses it: biased, ungrouped."""
+    return CausalConv1D(
+        features=features, kernel_size=kernel_size, stride=stride, dilation=dilation, groups=1, use_bias=True, name=name
+    )
+
+
+class ResidualUnit(nn.Module):
+    """x + conv k1 (ELU (dilated conv (ELU x)))."""
+
+    kernel_size: int
+    dilation: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b s c"]) -> Float[Array, "b s c"]:
+        features = x.shape[-1]
+        y = conv(features, self.kernel_size, dilation=self.dilation, name="dilated")(nn.elu(x))
+        return x + conv(features, 1, name="pointwise")(nn.elu(y))
+
+
+class Encoder(nn.Module):
+    """Waveform to latents; s samples give floor(s / prod(strides)) frames."""
+
+    channels: int
+    dim: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, waveform: Float[Array, "b s"]) -> Float[Array, "b f d"]:
+        features = self.channels
+        x = conv(features, self.kernel_size, name="first")(waveform[..., None])
+        for block, stride in enumerate(self.strides):
+            for unit, dilation in enumerate(self.dilations):
+                x = ResidualUnit(self.kernel_size, dilation, name=f"block{block}_unit{unit}")(x)
+            features *= 2
+            x = conv(features, 2 * stride, stride=stride, name=f"block{block}_down")(nn.elu(x))
+            x = constrain(x, "batch", "samples", "activation_channels")
+        return conv(self.dim, 3, name="last")(nn.elu(x))

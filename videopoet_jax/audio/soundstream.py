@@ -1,0 +1,122 @@
+"""SoundStream as one module: encoder, residual quantizer, decoder.
+
+    waveform [b s] → latents [b f d] → codes [b f q], value [b f d] → waveform [b s]
+
+The codebooks are no parameters but live in the collection `codebooks`; `rvq` says how they learn.
+"""
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+
+from videopoet_jax.audio import rvq
+from videopoet_jax.audio.decoder import Decoder
+from videopoet_jax.audio.encoder import Encoder
+from videopoet_jax.parallel.axes import constrain
+
+
+class Reconstruction(NamedTuple):
+    """What a training pass returns."""
+
+    waveform: Float[Array, "b s"]
+    codes: Int[Array, "b f q"]
+    used: Bool[Array, "b q"]  # the levels that each example was rebuilt from
+    commitment: Float[Array, ""]
+
+
+class SoundStream(nn.Module):
+    """Encoder, residual quantizer and decoder; the codebooks live in the collection `codebooks`.
+
+    Attributes:
+        sample_rate: Hz of the sound it is made for.
+        channels: width C after the first convolution; every block of the encoder doubles it.
+        dim: width D of a latent frame.
+        strides: of the encoder's blocks; their product is the number of samples in a frame.
+        dilations: of the residual units in a block.
+        kernel_size: of the outermost and of the dilated convolutions.
+        levels, codebook_size: residual quantizers and the entries of each.
+        ema_decay, dead_usage, kmeans_iterations: how the codebooks learn (`rvq`).
+    """
+
+    sample_rate: int
+    channels: int
+    dim: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    kernel_size: int
+    levels: int
+    codebook_size: int
+    ema_decay: float
+    dead_usage: float
+    kmeans_iterations: int
+
+    def setup(self):
+        self.encoder = Encoder(self.channels, self.dim, tuple(self.strides), tuple(self.dilations), self.kernel_size)
+        self.decoder = Decoder(self.channels, tuple(self.strides), tuple(self.dilations), self.kernel_size)
+        empty = rvq.empty_codebooks(self.levels, self.codebook_size, self.dim)
+        self.books = {n: self.variable("codebooks", n, lambda v=v: v) for n, v in empty._asdict().items()}
+
+    def codebooks(self) -> rvq.Codebooks:
+        """The state of the quantizer as it stands."""
+        return rvq.Codebooks(**{name: variable.value for name, variable in self.books.items()})
+
+    def latents(self, waveform: Float[Array, "b s"]) -> Float[Array, "b f d"]:
+        """The encoder alone."""
+        return constrain(self.encoder(waveform), "batch", None, None)
+
+    def encode(self, waveform: Float[Array, "b s"]) -> Int[Array, "b f q"]:
+        """Codes of all levels."""
+        z = self.latents(waveform).astype(jnp.float32)
+        every = jnp.full((z.shape[0],), self.levels)
+        return rvq.quantize(z, self.codebooks().embedding, every).codes
+
+    def decode(self, codes: Int[Array, "b f q"]) -> Float[Array, "b s"]:
+        """Waveform of the first q levels."""
+        return self.decoder(rvq.dequantize(codes, self.codebooks().embedding))
+
+    def __call__(
+        self, waveform: Float[Array, "b s"], levels: Int[Array, " b"], key: PRNGKeyArray | None = None
+    ) -> Reconstruction:
+        """Through the quantizer and back, example i by `levels[i]` levels; with a `key` the codebooks learn.
+
+        Learning needs `mutable=["codebooks"]`; the first batch starts them by k-means.
+        """
+        z = self.latents(waveform).astype(jnp.float32)
+        books = self.codebooks()
+        if key is not None:
+            books = self._started(key, z, books)
+        quantized = rvq.quantize(z, books.embedding, levels)
+        commitment = rvq.commitment(z, quantized, books.embedding)
+        if key is not None and not self.is_initializing():
+            revive = jax.random.fold_in(key, 1)
+            numbers = {"decay": self.ema_decay, "dead_usage": self.dead_usage}
+            for name, value in rvq.update_codebooks(revive, books, quantized, **numbers)._asdict().items():
+                self.books[name].value = value
+        value = rvq.straight_through(z, quantized.value).astype(waveform.dtype)
+        return Reconstruction(self.decoder(value), quantized.codes, quantized.used, commitment)
+
+    def _started(self, key: PRNGKeyArray, z: Float[Array, "b f d"], books: rvq.Codebooks) -> rvq.Codebooks:
+        def start() -> rvq.Codebooks:
+            numbers = {"iterations": self.kmeans_iterations, "dead_usage": self.dead_usage}
+            return rvq.start_codebooks(jax.random.fold_in(key, 0), z, books, **numbers)
+
+        return jax.lax.cond(books.started, lambda: books, start)
+
+
+def lookback(strides: tuple[int, ...], dilations: tuple[int, ...], kernel_size: int) -> tuple[int, int]:
+    """How many frames before its own reach the encoder's output, and the decoder's (rounded up)."""
+    units, frame = (kernel_size - 1) * sum(dilations), math.prod(strides)
+    encoder = decoder = kernel_size - 1  # in samples: the outermost convolutions
+    rate = 1
+    for stride in strides:
+        encoder += rate * (units + stride)  # a strided convolution of 2s taps carries s
+        decoder += rate * (units + stride)  # a transposed one: a single input, s samples
+        rate *= stride
+    encoder += 2 * frame
+    decoder += (kernel_size - 1) * frame
+    return math.ceil(encoder / frame), math.ceil(decoder / frame)

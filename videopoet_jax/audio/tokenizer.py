@@ -1,0 +1,197 @@
+"""`AudioTokenizer`: load, save, waveform → codes → waveform.
+
+    tokenizer = AudioTokenizer.from_pretrained("nano")
+    codes = tokenizer.encode(waveform).codes        # float32 [s] or [b s] → int [b f q], f = floor(s / 320)
+    sound = tokenizer.decode(codes)                 # → float32 [b 320·f]
+
+A sound of any length is cut into windows of one fixed size that overlap by what the network looks back. So memory
+does not grow with the length, nothing is compiled twice, and a clip has the same codes alone, in a batch, and as the
+beginning of a longer one (XLA rounds differently for different shapes; here there is one shape).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from videopoet_jax.audio.soundstream import SoundStream, lookback
+from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
+
+MODEL_TYPE, PART = "videopoet_audio_tokenizer", "audio_tokenizer"
+WINDOW_FRAMES = 106  # ours: the sound of a 17-frame clip is one window
+
+
+class Encoded(NamedTuple):
+    """What `AudioTokenizer.encode` returns."""
+
+    codes: Int[np.ndarray, "b f q"]
+
+
+class AudioTokenizer:
+    """A SoundStream with its weights.
+
+    Args:
+        config: the fields of `SoundStream`.
+        params: its parameters, unboxed.
+        codebooks: its collection `codebooks`; `embedding` is enough.
+        rows: windows computed in one call. The codes of a clip depend on it (by rounding), not on its company.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], params: Mapping[str, Any], codebooks: Mapping[str, Any], *, rows: int = 1
+    ):
+        self.config = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(config).items()}
+        self.model = SoundStream(**self.config)
+        self.params = jax.tree.map(jnp.asarray, dict(params))
+        self.codebooks = _complete(codebooks)
+        self.samples_per_frame = math.prod(self.model.strides)
+        self.rows = rows
+        back = lookback(self.model.strides, self.model.dilations, self.model.kernel_size)
+        self._encode = _Windows(self._jit(SoundStream.encode), back[0], rows)
+        self._decode = _Windows(self._jit(SoundStream.decode), back[1], rows)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Codes of one level."""
+        return self.model.codebook_size
+
+    @property
+    def levels(self) -> int:
+        """Codes of one frame."""
+        return self.model.levels
+
+    @property
+    def sample_rate(self) -> int:
+        return self.model.sample_rate
+
+    def frames(self, samples: int) -> int:
+        """Frames of a sound of `samples` samples; what is left beyond them is dropped. 34,000 → 106."""
+        return samples // self.samples_per_frame
+
+    @classmethod
+    def from_pretrained(cls, name_or_dir: str, *, rows: int = 1) -> "AudioTokenizer":
+        """The tokenizer of a shipped name ("nano"), of a pipeline's directory, or of its own."""
+        directory = resolve(name_or_dir, PART)
+        config = read_config(directory, MODEL_TYPE, _fields())
+        tree = load_params(directory)
+        try:
+            return cls(config, tree["params"], tree["codebooks"], rows=rows)
+        except KeyError as error:
+            raise ValueError(f"{directory}: weights without {error}; save them with save_pretrained.") from error
+
+    def save_pretrained(self, directory: str, *, dtype: str = "bfloat16") -> None:
+        """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts."""
+        books = {name: np.asarray(self.codebooks[name]) for name in ("embedding", "counts", "started")}
+        books["started"] = books["started"].astype(np.uint8)
+        save_params(directory, {"params": self.params, "codebooks": books}, dtype)
+        write_config(directory, MODEL_TYPE, self.config)
+
+    def encode(
+        self, waveform: Float[np.ndarray, "*shape"] | Float[Array, "*shape"], levels: int | None = None
+    ) -> Encoded:
+        """Codes of the first `levels` levels (None: all) of a sound [s] or of several [b s], values in [-1, 1].
+
+        Raises:
+            ValueError: empty, shorter than a frame, not finite, not mono, not floating point, or too many levels.
+        """
+        sound = self._checked_sound(np.asarray(waveform))
+        wanted = self._checked_levels(levels)
+        frames = self.frames(sound.shape[1])
+        blocks = sound[:, : frames * self.samples_per_frame].reshape(len(sound), frames, self.samples_per_frame)
+        codes = self._encode(lambda x: x.reshape(len(x), -1), blocks)
+        return Encoded(codes[:, :, :wanted])
+
+    def decode(self, codes: Int[np.ndarray, "b f q"] | Int[Array, "b f q"]) -> Float[np.ndarray, "b s"]:
+        """Waveform of the codes of one or more levels, 320 samples a frame, clipped to [-1, 1].
+
+        Raises:
+            ValueError: no frames, more levels than the tokenizer has, or a code outside its codebook.
+        """
+        codes = np.asarray(codes)
+        b, f, q = codes.shape
+        self._checked_levels(q)
+        if b == 0 or f == 0:
+            raise ValueError(
+                f"codes of shape {codes.shape}: need at least one clip and one frame; encode a sound first."
+            )
+        if codes.min() < 0 or codes.max() >= self.vocabulary_size:
+            raise ValueError(
+                f"codes from {codes.min()} to {codes.max()}: must lie in [0, {self.vocabulary_size}); "
+                "subtract the vocabulary's audio offset first."
+            )
+        pieces = self._decode(lambda x: x, codes.astype(np.int32))
+        return np.clip(pieces.reshape(b, -1), -1.0, 1.0)
+
+    def _jit(self, method: Callable) -> Callable[[Array], Array]:
+        apply = jax.jit(lambda params, books, x: self.model.apply(_variables(params, books), x, method=method))
+        return lambda x: apply(self.params, self.codebooks, x)
+
+    def _checked_levels(self, levels: int | None) -> int:
+        levels = self.levels if levels is None else levels
+        if not 1 <= levels <= self.levels:
+            raise ValueError(f"{levels} levels: this tokenizer has {self.levels}; ask for 1 to {self.levels}.")
+        return levels
+
+    def _checked_sound(self, sound: np.ndarray) -> Float[np.ndarray, "b s"]:
+        if sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[1] in (1, 2) and sound.shape[0] > 2):
+            raise ValueError(
+                f"sound of shape {sound.shape}: need mono, [samples] or [batch, samples]; average the channels."
+            )
+        if not np.issubdtype(sound.dtype, np.floating):
+            raise ValueError(f"sound of type {sound.dtype}: need float in [-1, 1]; divide 16-bit integers by 32768.")
+        sound = np.atleast_2d(sound).astype(np.float32)
+        if sound.size == 0 or sound.shape[1] < self.samples_per_frame:
+            raise ValueError(
+                f"sound of {sound.shape[1]} samples × {sound.shape[0]}: one frame is {self.samples_per_frame} samples; "
+                f"pad it with zeros to at least {self.samples_per_frame}."
+            )
+        if not np.isfinite(sound).all():
+            bad = int(np.size(sound) - np.isfinite(sound).sum())
+            raise ValueError(f"sound with {bad} values that are NaN or infinite: all must be finite; repair the file.")
+        return sound
+
+
+class _Windows:
+    """Applies a causal function [rows n …] → [rows n …] to sequences of any length, always at one shape.
+
+    Windows of `window` frames start every `window − back` frames; of all but the first, the first `back` outputs are
+    dropped, whose past is cut off. What is missing at the end is zeros, which a causal function cannot hear.
+    """
+
+    def __init__(self, function: Callable[[Array], Array], back: int, rows: int):
+        self.function, self.back, self.rows = function, back, rows
+        self.window = max(WINDOW_FRAMES, 2 * back)
+
+    def __call__(self, prepare: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+        b, f = x.shape[:2]
+        step = self.window - self.back
+        number = 1 + max(0, -(-(f - self.window) // step))
+        long = np.pad(x, [(0, 0), (0, (number - 1) * step + self.window - f)] + [(0, 0)] * (x.ndim - 2))
+        cut = np.stack([long[:, i * step : i * step + self.window] for i in range(number)], axis=1)
+        cut = cut.reshape(b * number, *cut.shape[2:])
+        cut = np.pad(cut, [(0, -len(cut) % self.rows)] + [(0, 0)] * (cut.ndim - 1))
+        groups = [np.asarray(self.function(prepare(cut[i : i + self.rows]))) for i in range(0, len(cut), self.rows)]
+        out = np.concatenate(groups)[: b * number].reshape(b, number, self.window, -1)
+        kept = [out[:, 0], *(out[:, i, self.back :] for i in range(1, number))]
+        return np.concatenate(kept, axis=1)[:, :f]
+
+
+def _variables(params: Mapping[str, Any], codebooks: Mapping[str, Any]) -> dict[str, Any]:
+    return {"params": params, "codebooks": codebooks}
+
+
+def _complete(codebooks: Mapping[str, Any]) -> dict[str, Array]:
+    """All four fields of `rvq.Codebooks` from those that were saved."""
+    embedding = jnp.asarray(codebooks["embedding"], jnp.float32)
+    counts = jnp.asarray(codebooks.get("counts", jnp.ones(embedding.shape[:2])), jnp.float32)
+    sums = jnp.asarray(codebooks.get("sums", embedding * counts[..., None]), jnp.float32)
+    return {"embedding": embedding, "counts": counts, "sums": sums, "started": jnp.ones((), bool)}
+
+
+def _fields() -> list[str]:
+    return [name for name in SoundStream.__dataclass_fields__ if name not in ("parent", "name")]
