@@ -32,14 +32,18 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model.remat = True  # ours: 370 M parameters at 17×128×128 do not fit otherwise
 
     c.data = ConfigDict()
-    c.data.source = "files"  # ours
+    c.data.source = "folder"  # ours
+    c.data.root = ""  # the folder of videos
     c.data.num_frames, c.data.height, c.data.width, c.data.fps = 17, 128, 128, 8.0  # VideoPoet
+    c.data.sample_rate = 16_000  # VideoPoet
+    c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
 
     c.loss = ConfigDict()
     c.loss.reconstruction = 5.0  # [O2]
     c.loss.l2, c.loss.l1 = 1.0, 0.0  # [author]: L2
     c.loss.foreground = 1.0  # ours: 1 is the plain mean
     c.loss.entropy = 0.1  # [author]
+    c.loss.diversity = 1.0  # [author]: per-sample entropy minus the entropy of the mean, both with one weight
     c.loss.entropy_boost, c.loss.entropy_boost_steps = 3.0, 2000  # [O2]: ×3, decaying over the first 2,000 steps
     c.loss.commitment = 0.25  # [author]
     c.loss.inverse_temperature = 1.0  # ours
@@ -47,7 +51,9 @@ def get_config(arg: str = "nano") -> ConfigDict:
 
     c.train = ConfigDict()
     c.train.batch_size, c.train.steps = 256, 500_000  # ours
+    c.train.optimizer, c.train.schedule = "adam", "cosine"  # [O2]; the cosine: ours
     c.train.learning_rate, c.train.warmup_steps = 1e-4, 5_000  # [O2]; warm-up's length: ours
+    c.train.learning_rate_end, c.train.eps = 1e-6, 1e-8  # ours
     c.train.b1, c.train.b2 = 0.0, 0.99  # [O2]
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0  # ours
     c.train.ema_decay = 0.999  # [O2]
@@ -61,7 +67,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         _image_stage(c)
     if arg == "local":
         c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
-        c.data.source = "files"
+        c.data.source = "folder"
         c.loss.foreground = 1.0
     return c
 
@@ -78,12 +84,17 @@ def _small(c: ConfigDict) -> None:
     c.model.decoder_middle_blocks = 0
     c.model.upsample_kernel = 1
     c.model.remat = False
-    c.data.source = "moving_digits"
+    c.data.source, c.data.levels, c.data.size = "moving_digits", (1,), 100_000
     c.data.height, c.data.width = 64, 64
     c.loss.foreground = 5.0  # most pixels are black
+    # Most tokens of a black picture are black too, and should share a code: at the paper's weights 99 % of a batch's
+    # codes were distinct, noise that a language model would have to learn.
+    c.loss.entropy, c.loss.diversity, c.loss.entropy_boost = 0.02, 0.5, 1.0
+    c.loss.commitment = 0.25
     c.loss.dtype = "float32"
     c.train.batch_size, c.train.steps = 8, 10_000
     c.train.learning_rate, c.train.warmup_steps = 1e-3, 100
+    c.train.learning_rate_end = 2e-5
     c.train.b1, c.train.b2 = 0.9, 0.99
 
 

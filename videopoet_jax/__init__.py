@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from videopoet_jax.audio.tokenizer import AudioTokenizer
-    from videopoet_jax.generate.pipeline import Clip, VideoPoet
+    from videopoet_jax.generate.clip import Clip
+    from videopoet_jax.generate.pipeline import VideoPoet
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ __all__ = ["AudioTokenizer", "Clip", "VideoPoet", "VideoTokenizer", "__version__
 
 _HOME = {
     "AudioTokenizer": "videopoet_jax.audio.tokenizer",
-    "Clip": "videopoet_jax.generate.pipeline",
+    "Clip": "videopoet_jax.generate.clip",
     "VideoPoet": "videopoet_jax.generate.pipeline",
     "VideoTokenizer": "videopoet_jax.video.tokenizer",
 }

@@ -1,6 +1,8 @@
 """The `videopoet` command: a group whose commands are imported when they are called."""
 
 import importlib
+import importlib.metadata
+import os
 import sys
 
 import click
@@ -12,9 +14,8 @@ COMMANDS = {
     "generate": "Text (or the first frames of a clip) to an mp4 with sound.",
     "reconstruct": "A video through the tokenizer and back, side by side, with PSNR, SSIM and bits per pixel.",
     "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
-    "tokenize": "Clips of a data source as token records, for training the language model.",
+    "data": "Clips as token records, for training the language model.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
-    "export": "A training checkpoint as a directory for from_pretrained.",
     "info": "What a model, a checkpoint or this machine is.",
 }
 
@@ -42,11 +43,27 @@ def videopoet(debug: bool) -> None:
     """VideoPoet in JAX: video with sound from text, and the training of every model behind it."""
 
 
+def tune_xla(command: str) -> None:
+    """Options of XLA that must be set before JAX starts; they change what a CPU does and nothing else.
+
+    Matrix products through YNNPACK: measured 1.3 to 4 times faster convolutions, forward and backward (jaxlib 0.10.2,
+    the only version that is known to have the option). While training, every core is a device of its own, with a
+    share of the batch: 2.8 times faster on 2 cores than one device with two threads.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jaxlib") == "0.10.2" and "ynn_fusion_type" not in flags:
+        flags += " --xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+    if command == "train" and "host_platform_device_count" not in flags:
+        flags += f" --xla_force_host_platform_device_count={os.cpu_count()}"
+    os.environ["XLA_FLAGS"] = flags.strip()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; an error becomes one line on stderr and exit code 2 (a traceback with `--debug`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
+    tune_xla(arguments[0] if arguments else "")
     try:
         videopoet(arguments, standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -65,7 +82,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _words(error: Exception) -> str:
     """The error in one line; an `OSError` names its file and the remedy."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'file'}: {error.strerror.lower()}; check the path, its permissions and the free space."
+        return (
+            f"{error.filename or 'file'}: {error.strerror.lower()}; check the path, its permissions and the free space."
+        )
     return " ".join(str(error).split()) or type(error).__name__
 
 

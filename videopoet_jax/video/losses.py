@@ -72,7 +72,7 @@ def make_loss(model: VideoTokenizerModel, weights: Mapping[str, Any]) -> Callabl
     """The loss function of `model`; `weights` is a config's `loss`:
 
     reconstruction, l2, l1, foreground — scale, its two parts, the weight of a white pixel; entropy, entropy_boost,
-    entropy_boost_steps — LFQ's entropy; commitment; inverse_temperature — τ of the soft assignment; dtype — of compute.
+    entropy_boost_steps, diversity — LFQ's entropy, and the share of its second term; commitment; inverse_temperature — τ of the soft assignment; dtype — of compute.
     """
     dtype = jnp.dtype(weights["dtype"])
 
@@ -89,7 +89,7 @@ def make_loss(model: VideoTokenizerModel, weights: Mapping[str, Any]) -> Callabl
             extra["step"], weights["entropy"], weights["entropy_boost"], weights["entropy_boost_steps"]
         )
         loss = weights["reconstruction"] * recon + weights["commitment"] * commitment
-        loss += scale * (entropy.per_sample - entropy.of_mean)
+        loss += scale * (entropy.per_sample - weights["diversity"] * entropy.of_mean)
         balance = jnp.mean((out.z > 0).astype(jnp.float32), axis=(0, 1, 2, 3))
         metrics = {
             "loss": loss,

@@ -1,0 +1,83 @@
+"""`videopoet data`: clips → token records, which the language model is trained on."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+
+@click.group()
+def command() -> None:
+    """Prepare training data."""
+
+
+@command.command()
+@click.option("--config", "spec", required=True, help="The language model's config, such as lm:nano.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
+@click.option("--models", required=True, type=click.Path(path_type=Path),
+              help="Directory with video_tokenizer, audio_tokenizer and text_encoder.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory of records to write.")
+@click.option("--split", type=click.Choice(["train", "held_out"]), default="train", show_default=True)
+@click.option("--clips", "count", type=click.IntRange(1), help="At most so many clips; by default all of the source.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
+    """Tokenize the clips of a config's data source: pictures, sound and captions."""
+    from tqdm import tqdm
+
+    from videopoet_jax.cli.configuration import load_config
+    from videopoet_jax.cli.sources import clips
+    from videopoet_jax.data.loader import make_loader
+    from videopoet_jax.data.token_records import TokenWriter
+    from videopoet_jax.generate.pipeline import PARTS
+    from videopoet_jax.pretrained import digest
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    use_compilation_cache()
+    config = load_config(spec, overrides)
+    source = clips(config, split, size=count)
+    total = min(count or len(source), len(source))
+    tokenize = Tokenize(models, batch_size, config.data)
+    meta = {"models": str(models.resolve()), "digests": {part: digest(models / part) for part in PARTS}}
+    loader = make_loader(source, batch_size=1, seed=config.seed, shuffle=False, num_epochs=1)
+    with TokenWriter(out, meta) as writer, tqdm(total=total, unit="clip") as progress:
+        held: list[dict] = []
+        for number, example in zip(range(total), loader, strict=False):
+            held.append({name: value[0] for name, value in example.items()})
+            if len(held) == batch_size or number + 1 == total:
+                for record in tokenize(held):
+                    writer.write(record)
+                progress.update(len(held))
+                held = []
+    click.echo(f"wrote {out}: {total} clips")
+
+
+class Tokenize:
+    """Clips → records, always `batch_size` at a time, so that a clip's codes do not depend on its place."""
+
+    def __init__(self, models: Path, batch_size: int, data) -> None:
+        from videopoet_jax.audio.tokenizer import AudioTokenizer
+        from videopoet_jax.text.embed import TextEncoder
+        from videopoet_jax.video.tokenizer import VideoTokenizer
+
+        self.video = VideoTokenizer.from_pretrained(models / "video_tokenizer")
+        self.audio = AudioTokenizer.from_pretrained(models / "audio_tokenizer")
+        self.text = TextEncoder.from_pretrained(models / "text_encoder")
+        self.batch_size, self.data = batch_size, data
+
+    def __call__(self, examples: list[dict]) -> list[dict]:
+        missing = self.batch_size - len(examples)
+        filled = np.stack([e["video"] for e in [*examples, *[examples[-1]] * missing]])
+        codes = np.asarray(self.video.encode(filled).codes)[: len(examples)]
+        sound = self.audio.encode(np.stack([e["audio"] for e in examples]), self.data.audio_levels).codes
+        captions = [str(e["caption"]) for e in examples]
+        tokens = self.text.tokenize(captions, self.data.text_length)
+        return [
+            {
+                "video": codes[i].astype(np.int32),
+                "audio": np.asarray(sound[i], np.int32),
+                "text_ids": tokens.ids[i],
+                "text_mask": tokens.mask[i],
+                "caption": captions[i],
+            }
+            for i in range(len(examples))
+        ]

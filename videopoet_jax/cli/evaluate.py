@@ -1,0 +1,93 @@
+"""`videopoet evaluate`: a model's clips of held-out prompts, scored beside ceilings and cheats."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", default="nano")
+@click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="Clips of each held-out prompt.")
+@click.option("--prompts", "limit", type=click.IntRange(1), help="Only the first so many of the 52 prompts.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Draw the first clips of the model (PNG).")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table with every clip's scores.")
+@click.option("--guidance-scale", type=float)
+@click.option("--temperature", type=float)
+@click.option("--top-k", type=int)
+@click.option("--top-p", type=float)
+def command(model, seeds, limit, sheet, report, **sampling) -> None:
+    """Score MODEL's text-to-video on moving_digits: the 52 held-out triples, by code that knows nothing of the model."""
+    from videopoet_jax.data.moving_digits import HELD_OUT
+    from videopoet_jax.evaluate import digit_table
+    from videopoet_jax.generate.pipeline import VideoPoet
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    use_compilation_cache()
+    vp = VideoPoet.from_pretrained(model)
+    triples = HELD_OUT[:limit]
+    prompts = [f"a {t.colour} {t.digit} moving {t.direction}" for t in triples]
+    systems = _systems(vp, model, dict(zip(prompts, triples, strict=True)), seeds, sampling, sheet)
+    rows = digit_table.score_table(
+        prompts,
+        range(seeds),
+        systems,
+        on_row=lambda row: click.echo(f"scored: {row.name}: {row.rates['all']}", err=True),
+    )
+    click.echo(digit_table.to_markdown(rows))
+    if report:
+        from videopoet_jax.pretrained.files import write_atomically
+
+        data = json.dumps(digit_table.to_json(rows), indent=1)
+        write_atomically(report, lambda path: path.write_text(data + "\n"))
+
+
+def _systems(vp, name: str, triples: dict, seeds: int, sampling: dict, sheet: Path | None) -> dict[str, Callable]:
+    """The rows of the table: how each makes clips of prompts and seeds."""
+    from videopoet_jax.data.moving_digits import SAMPLE_RATE, render, render_prompt
+    from videopoet_jax.evaluate.digit_table import Sample, cheats
+
+    def true(prompts: Sequence[str], numbers: Sequence[int]) -> list[Sample]:
+        found = [render_prompt(*triples[p], split="test", index=n) for p, n in zip(prompts, numbers, strict=True)]
+        return [Sample(c.frames, c.audio, SAMPLE_RATE) for c in found]
+
+    def tokenized(prompts: Sequence[str], numbers: Sequence[int]) -> list[Sample]:
+        import numpy as np
+
+        out = []
+        for clip in true(prompts, numbers):
+            frames = vp.video_tokenizer.decode(vp.video_tokenizer.encode(clip.frames).codes)
+            codes = vp.audio_tokenizer.encode(clip.audio, vp.settings.audio_levels).codes
+            out.append(Sample(frames, np.asarray(vp.audio_tokenizer.decode(codes)[0]), SAMPLE_RATE))
+        return out
+
+    def generated(conditioned: bool) -> Callable:
+        def make(prompts: Sequence[str], numbers: Sequence[int]) -> list:
+            # `score_row` asks prompt by prompt with seeds 0, 1, …: one batch, a copy for each seed.
+            wanted = list(dict.fromkeys(prompts))
+            texts = wanted if conditioned else [""] * len(wanted)
+            clips = vp.generate(texts, task="text_to_video", num_videos_per_prompt=seeds, **sampling)
+            if sheet and conditioned:
+                _draw(sheet, prompts, clips, seeds)
+            return clips
+
+        return make
+
+    training = [render("train", 1, i) for i in range(200)]
+    examples = [(c.truth.caption, Sample(c.frames, c.audio, SAMPLE_RATE)) for c in training]
+    return {
+        name: generated(True),
+        "true clips (ceiling)": true,
+        "true clips through the tokenizers (ceiling)": tokenized,
+        f"{name}, prompt dropped": generated(False),
+        **cheats(true, examples),
+    }
+
+
+def _draw(path: Path, prompts: Sequence[str], clips: Sequence, seeds: int) -> None:
+    from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
+
+    rows = [Row(p, c.frames, c.audio, c.sample_rate) for p, c in list(zip(prompts, clips, strict=True))[::seeds][:16]]
+    save_contact_sheet(path, rows)
+    click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,170 @@
+"""`videopoet generate`: prompts, a picture or the first frames of a video → mp4 files with sound."""
+
+import json
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import click
+import numpy as np
+
+# Files are named after their prompt; letters of any script stay.
+MAX_NAME = 60
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--model", default="nano", show_default=True, help="A shipped name or a directory of save_pretrained.")
+@click.option("--prompts-file", type=click.Path(path_type=Path), help="One prompt a line → 0000.mp4, 0001.mp4, …")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The mp4 to write; by default named after prompt and seed."
+)
+@click.option("--out-dir", type=click.Path(path_type=Path), help="Where the clips of a prompts file go.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Also draw a contact sheet of all clips (PNG).")
+@click.option("--task", help="A task's name; by default the one that the inputs make plain.")
+@click.option("--image", type=click.Path(path_type=Path), help="The first frame.")
+@click.option("--video", type=click.Path(path_type=Path), help="A video, whose first frames are continued.")
+@click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
+              help="How many frames of --video are given.")  # fmt: skip
+@click.option("--num-frames", type=int)
+@click.option("--height", type=int)
+@click.option("--width", type=int)
+@click.option("--num-videos-per-prompt", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--guidance-scale", type=float, help="1 is none; by default the model's own.")
+@click.option("--negative-prompt")
+@click.option("--temperature", type=float)
+@click.option("--top-k", type=int)
+@click.option("--top-p", type=float)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
+def command(prompt, model, prompts_file, out, out_dir, sheet, image, video, prefix_frames, seed, report, **options):
+    """Generate clips. PROMPT is a text; without one, and without --image or --video, the model dreams."""
+    prompts = _prompts(prompt, prompts_file)
+    copies = options["num_videos_per_prompt"]
+    targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed)
+    for target in targets:
+        _check_writable(target)
+    started = time.perf_counter()
+    from videopoet_jax.generate.pipeline import VideoPoet
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    _warn_plainly()
+    use_compilation_cache()
+    vp = VideoPoet.from_pretrained(model)
+    first = _first_frames(image, video, int(prefix_frames), vp.settings)
+    loaded = time.perf_counter()
+    tokens = _Tokens()
+    click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once for each machine (about a minute) …")
+    text = prompts if prompts_file else (prompts[0] or None)
+    prepared = vp.prepare(text, image=None, video=first, seed=seed, **options)
+    written = vp.lm.generate(prepared, callback=tokens)
+    clips = vp.decode(written)
+    for clip, target in zip(clips, targets, strict=True):
+        clip.save(target)
+        click.echo(f"wrote {target}")
+    if sheet:
+        _save_sheet(sheet, [p for p in prompts for _ in range(copies)], clips)
+        click.echo(f"wrote {sheet}")
+    drawn = int(np.sum(prepared.batch["weights"][0])) * len(clips)
+    total = time.perf_counter() - started
+    figures = {
+        "clips": len(clips),
+        "load_seconds": round(loaded - started, 2),
+        "total_seconds": round(total, 2),
+        "tokens": drawn,
+        "decode_tokens_per_second": round(drawn / max(1e-9, tokens.seconds), 1),
+    }
+    click.echo(
+        f"{len(clips)} clips, {drawn} tokens at {figures['decode_tokens_per_second']} a second, {total:.1f} s in all."
+    )
+    if report:
+        from videopoet_jax.pretrained.files import write_atomically
+
+        write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
+
+
+class _Tokens:
+    """Progress on stderr, and the seconds that writing took (compiling included the first time)."""
+
+    def __init__(self) -> None:
+        self.started, self.seconds = time.perf_counter(), 0.0
+
+    def __call__(self, done: int, of: int) -> None:
+        self.seconds = time.perf_counter() - self.started
+        left = self.seconds / done * (of - done)
+        end = "\n" if done == of else ""
+        if sys.stderr.isatty():
+            click.echo(f"\rsegments {done}/{of} · {left:.0f} s left   {end}", nl=False, err=True)
+
+
+def _prompts(prompt: str | None, prompts_file: Path | None) -> list[str]:
+    if prompts_file is None:
+        return [prompt or ""]
+    if prompt is not None:
+        raise ValueError("a prompt and --prompts-file: both were given; use one of them.")
+    try:
+        lines = prompts_file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{prompts_file}: not UTF-8 text; save it as UTF-8, one prompt a line.") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"{prompts_file}: no prompt in it; write one a line.")
+    return prompts
+
+
+def _targets(prompts, copies, from_file, out, out_dir, seed) -> list[Path]:
+    """The file of every clip, prompt by prompt."""
+    if from_file:
+        if out:
+            raise ValueError("--out with --prompts-file: it names one file; use --out-dir.")
+        return [(out_dir or Path(".")) / f"{i:04d}.mp4" for i in range(len(prompts) * copies)]
+    name = re.sub(r"[^\w]+", "_", prompts[0].lower()).strip("_")[:MAX_NAME] or "video"
+    target = out or (out_dir or Path(".")) / f"{name}_{seed}.mp4"
+    if target.suffix.lower() != ".mp4":
+        raise ValueError(f"--out {target}: clips are written as mp4; name it {target.with_suffix('.mp4').name}.")
+    if copies == 1:
+        return [target]
+    return [target.with_stem(f"{target.stem}_{i}") for i in range(copies)]
+
+
+def _check_writable(target: Path) -> None:
+    """Raises before minutes of work rather than after them."""
+    import os
+
+    if target.is_dir():
+        raise IsADirectoryError(21, "Is a directory", str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(13, "Permission denied", str(target.parent))
+
+
+def _first_frames(image: Path | None, video: Path | None, count: int, settings) -> np.ndarray | None:
+    """The frames to continue, uint8 [t h w 3]."""
+    from videopoet_jax.data.media import read_image, read_video
+
+    if image and video:
+        raise ValueError("--image and --video: both were given; an image is a video of one frame, use one of them.")
+    if image:
+        return read_image(image)[None]
+    if not video:
+        return None
+    end = count / settings.fps
+    frames = read_video(video, fps=settings.fps, height=settings.height, width=settings.width, end=end)
+    if len(frames) < count:
+        raise ValueError(f"{video}: {len(frames)} frames at {settings.fps:g} a second, {count} are to be continued; "
+                         f"give a longer video or a smaller --prefix-frames.")  # fmt: skip
+    return frames[:count]
+
+
+def _save_sheet(path: Path, prompts: list[str], clips: list) -> None:
+    from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
+
+    rows = [Row(p, c.frames, c.audio, c.sample_rate) for p, c in zip(prompts, clips, strict=True)]
+    save_contact_sheet(path, rows)
+
+
+def _warn_plainly() -> None:
+    """Warnings as one line, without a place in the code."""
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)

@@ -1,0 +1,242 @@
+"""Configs → what the one training loop needs, for each kind of model: data, parameters, loss, preview, export.
+
+Nothing here trains: a `Recipe` is handed to `training.loop.fit` by `videopoet train`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from videopoet_jax.cli.sources import clips
+from videopoet_jax.data.loader import Loader, make_loader
+
+PyTree = Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model's part in a training run.
+
+    Attributes:
+        init: key → boxed parameters (`flax.linen` metadata), traced under jit.
+        loss_fn: the loss protocol of `training.step`.
+        extra: the start of `TrainState.extra`.
+        batches: an endless loader with a state.
+        preview: (params, extra, folder, step) → figures to log; draws pictures of held-out examples into the folder.
+        export: (params, extra, directory) → writes what `from_pretrained` reads.
+        start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
+    """
+
+    init: Callable[[jax.Array], PyTree]
+    loss_fn: Callable
+    extra: PyTree
+    batches: Loader
+    preview: Callable[[PyTree, PyTree, Path, int], dict[str, float]] | None
+    export: Callable[[PyTree, PyTree, Path], None]
+    start: Callable[[str], tuple[PyTree, PyTree]]
+
+
+def video_tokenizer(config: ConfigDict) -> Recipe:
+    """Frames → codes → frames."""
+    from videopoet_jax.evaluate import quality, sheets
+    from videopoet_jax.video import losses
+    from videopoet_jax.video.inflation import inflate
+    from videopoet_jax.video.tokenizer import VideoTokenizer, build
+
+    model = build(config.model.to_dict())
+    size = (1, config.data.num_frames, config.data.height, config.data.width, 3)
+
+    def tokenizer(params: PyTree) -> VideoTokenizer:
+        return VideoTokenizer(config.model.to_dict(), params)
+
+    def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
+        held_out = clips(config, "held_out", size=8)
+        video = np.stack([held_out[i]["video"] for i in range(min(8, len(held_out)))])
+        trained = tokenizer(params)
+        copies = trained.decode(trained.encode(video).codes)
+        rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("decoded", c))]
+        sheets.save_contact_sheet(folder / f"{step:08d}.png", rows)
+        return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
+
+    return Recipe(
+        init=lambda key: model.init(key, jnp.zeros(size))["params"],
+        loss_fn=losses.make_loss(model, config.loss.to_dict()),
+        extra=losses.initial_extra(),
+        batches=make_loader(
+            clips(config, "train"), batch_size=config.train.batch_size, seed=config.seed, transform=_only("video")
+        ),
+        preview=preview,
+        export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
+        start=lambda name: (inflate(VideoTokenizer.from_pretrained(name).params, model), losses.initial_extra()),
+    )
+
+
+def audio_tokenizer(config: ConfigDict) -> Recipe:
+    """Sound → codes → sound, on random crops."""
+    from videopoet_jax.audio.losses import make_loss
+    from videopoet_jax.audio.soundstream import SoundStream
+    from videopoet_jax.audio.tokenizer import AudioTokenizer
+    from videopoet_jax.evaluate import quality
+
+    model, data = SoundStream(**config.model), config.data
+    key = jax.random.key(config.seed)
+    empty = model.init(key, jnp.zeros((1, data.crop)), jnp.ones((1,), jnp.int32))["codebooks"]
+
+    def crop(example: dict, rng: np.random.Generator) -> dict:
+        sound = example["audio"]
+        start = 0 if rng.random() < data.start_share else int(rng.integers(len(sound) - data.crop + 1))
+        sound = sound[start : start + data.crop]
+        return {"audio": sound / max(1e-3, np.abs(sound).max()) if data.peak_normalise else sound}
+
+    def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
+        trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
+        held_out = clips(config, "held_out", size=8)
+        sounds = [held_out[i]["audio"] for i in range(min(8, len(held_out)))]
+        copies = [trained.decode(trained.encode(sound).codes)[0] for sound in sounds]
+        return {"si_sdr": float(np.mean([quality.si_sdr(s[: len(c)], c) for s, c in zip(sounds, copies, strict=True)]))}
+
+    def start(name: str) -> tuple[PyTree, PyTree]:
+        other = AudioTokenizer.from_pretrained(name)
+        return other.params, {"codebooks": other.codebooks}
+
+    return Recipe(
+        init=lambda key: model.init(key, jnp.zeros((1, data.crop)), jnp.ones((1,), jnp.int32))["params"],
+        loss_fn=make_loss(config),
+        extra={"codebooks": empty},
+        batches=make_loader(
+            clips(config, "train"), batch_size=config.train.batch_size, seed=config.seed, random_transform=crop
+        ),
+        preview=preview,
+        export=lambda params, extra, directory: AudioTokenizer(
+            config.model.to_dict(), params, extra["codebooks"]
+        ).save_pretrained(directory),
+        start=start,
+    )
+
+
+def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
+    """Captions with holes → the missing pieces; its vocabulary is trained first and kept in `workdir`."""
+    from videopoet_jax.data.moving_digits_scene import caption, draw
+    from videopoet_jax.text.corpus import prepare
+    from videopoet_jax.text.embed import TextEncoder
+    from videopoet_jax.text.losses import denoising_loss
+    from videopoet_jax.text.t5 import T5Encoder
+
+    data, model = config.data, T5Encoder(**config.model)
+    captions = [
+        caption(draw("train", level, i, config.seed))
+        for level, count in enumerate(data.captions, start=1)
+        for i in range(count)
+    ]
+    pieces, source = prepare(
+        captions,
+        workdir,
+        vocabulary=data.vocabulary,
+        length=data.length,
+        prompt_repeats=data.prompt_repeats,
+        english_share=data.english_share,
+    )
+    ids, mask = jnp.zeros((1, data.length), jnp.int32), jnp.ones((1, data.length), bool)
+    return Recipe(
+        init=lambda key: model.init(key, ids, mask)["params"],
+        loss_fn=denoising_loss(model, sentinels=pieces.sentinels, **config.loss),
+        extra={},
+        batches=make_loader(source, batch_size=config.train.batch_size, seed=config.seed),
+        preview=None,
+        export=lambda params, extra, directory: TextEncoder(config.model.to_dict(), params, pieces).save_pretrained(
+            directory
+        ),
+        start=lambda name: (TextEncoder.from_pretrained(name).params, {}),
+    )
+
+
+def language_model(config: ConfigDict) -> Recipe:
+    """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
+    from videopoet_jax.data.loader import Part, mixture
+    from videopoet_jax.data.token_records import TokenSource
+    from videopoet_jax.lm.language_model import LanguageModel
+    from videopoet_jax.lm.loss import make_loss
+    from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
+    from videopoet_jax.sequence import get_task
+    from videopoet_jax.text.embed import TextEncoder
+
+    data, model = config.data, PrefixLM(**config.model)
+    if not data.records:
+        raise ValueError("data.records: empty; make token records with `videopoet data prepare` and name their folder.")
+    source = TokenSource(data.records)
+    encoder = TextEncoder.from_pretrained(source.meta["models"])
+    empty = encoder.tokenize([""], data.text_length)
+
+    def transform(name: str) -> Callable[[dict], dict]:
+        layout = layout_of(config, get_task(name))
+        blank = {"empty_text_ids": empty.ids[0], "empty_text_mask": empty.mask[0]}
+        return lambda record: assemble_record(layout, record) | blank
+
+    def init(key: jax.Array) -> PyTree:
+        n = jnp.zeros((1, 2), jnp.int32)
+        batch = {"ids": n, "table": n, "positions": jnp.zeros((1, 2, 4), jnp.int32)}
+        batch |= {"prefix_length": jnp.zeros(1, jnp.int32), "valid": n == 0}
+        return model.init(key, whole_sequence(batch, jnp.zeros((1, 1, model.text_dim)), n[:, :1] == 0))["params"]
+
+    return Recipe(
+        init=init,
+        loss_fn=make_loss(config, lambda params, ids, mask: encoder.model.apply({"params": params}, ids, mask)),
+        extra={"text_encoder": encoder.params},
+        batches=mixture(
+            [
+                Part(source, weight, config.train.batch_size, transform(name))
+                for name, weight in sorted(data.tasks.items())
+            ],
+            seed=config.seed,
+        ),
+        preview=None,
+        export=lambda params, extra, directory: LanguageModel(
+            config.model.to_dict(), params, source.meta["digests"]
+        ).save_pretrained(directory),
+        start=lambda name: (LanguageModel.from_pretrained(name).params, {"text_encoder": encoder.params}),
+    )
+
+
+def layout_of(config: ConfigDict, task: Any) -> Any:
+    """The layout of a language model's config for one of its tasks."""
+    from videopoet_jax.lm.transformer import PrefixLM
+    from videopoet_jax.sequence import Grid, layout_for
+
+    data = config.data
+    grid = Grid(data.frames, data.height, data.width, data.spatial_stride, data.audio_levels)
+    vocabulary = PrefixLM(**config.model).vocabulary
+    source = "moving_digits" if data.source == "moving_digits" else "video"
+    return layout_for(task, grid, vocabulary=vocabulary, text_length=data.text_length, source=source)
+
+
+def assemble_record(layout: Any, record: dict) -> dict:
+    """One token record as an example of a layout; what only people read is left out."""
+    from videopoet_jax.sequence import assemble
+
+    wanted = ("video", "audio", "text_ids", "text_mask")
+    return assemble(layout, {name: record[name] for name in wanted})
+
+
+def _only(*names: str) -> Callable[[dict], dict]:
+    """A transform that keeps these entries of an example."""
+    return lambda example: {name: example[name] for name in names}
+
+
+def recipe_for(config: ConfigDict, workdir: Path) -> Recipe:
+    """The recipe of a config's `model_type`."""
+    match config.model_type:
+        case "videopoet_video_tokenizer":
+            return video_tokenizer(config)
+        case "audio_tokenizer":
+            return audio_tokenizer(config)
+        case "text_encoder":
+            return text_encoder(config, workdir)
+        case "prefix_lm":
+            return language_model(config)
+    raise ValueError(f"model_type {config.model_type!r}: nothing here trains one; see the configs that ship.")

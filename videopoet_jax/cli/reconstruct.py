@@ -1,0 +1,93 @@
+"""`videopoet reconstruct`: any video through the tokenizer and back, in memory that does not grow with its length."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The mp4: original left, copy right.")
+@click.option("--model", default="nano", show_default=True, help="A shipped name or a directory of weights.")
+@click.option("--size", type=int, default=64, show_default=True, help="Working height of the video; its width follows.")
+@click.option("--fps", type=float, default=8.0, show_default=True, help="Working frame rate.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
+def command(source, out, model, size, fps, report) -> None:
+    """Encode and decode SOURCE; prints PSNR, SSIM, bits per pixel and the working size."""
+    from videopoet_jax.data.media import VideoWriter, iterate_frames, probe
+    from videopoet_jax.evaluate.sheets import side_by_side
+    from videopoet_jax.training.compilation import use_compilation_cache
+    from videopoet_jax.video.streaming import Stream
+    from videopoet_jax.video.tokenizer import VideoTokenizer
+
+    use_compilation_cache()
+    info = probe(source)
+    tokenizer = VideoTokenizer.from_pretrained(model)
+    height, width = working_size(info.height, info.width, size, tokenizer.stride[1:])
+    frames = iterate_frames(source, fps=fps, height=height, width=width)
+    total = Total(bits=tokenizer.model.code_bits)
+    with VideoWriter(out, fps=fps) as writer:
+        for piece in Stream(tokenizer).reconstruct(groups(frames, 16)):
+            total.add(piece.truth, piece.video, piece.codes)
+            for frame in side_by_side({"original": piece.truth, "tokenized": piece.video}, height=max(128, height)):
+                writer.write(frame)
+    figures = {"height": height, "width": width, "fps": fps, **total.figures()}
+    click.echo(
+        f"{figures['frames']} frames at {width}×{height}: PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}, "
+        f"{figures['bits_per_pixel']:.4f} bits per pixel"
+    )
+    click.echo(f"wrote {out}")
+    if report:
+        from videopoet_jax.pretrained.files import write_atomically
+
+        write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
+
+
+def working_size(height: int, width: int, size: int, stride: tuple[int, int]) -> tuple[int, int]:
+    """Height near `size` and the width that keeps the aspect, both multiples of the tokenizer's stride."""
+    if size < stride[0]:
+        raise ValueError(f"--size {size}: the tokenizer works on multiples of {stride[0]}; give at least that.")
+    rows = max(1, round(size / stride[0]))
+    columns = max(1, round(rows * stride[0] * width / height / stride[1]))
+    return rows * stride[0], columns * stride[1]
+
+
+def groups(frames: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """Frames [h w 3] → pieces [t h w 3] of up to `count`."""
+    held: list[np.ndarray] = []
+    for frame in frames:
+        held.append(frame)
+        if len(held) == count:
+            yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
+
+
+class Total:
+    """Sums over the pieces of a film."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits, self.frames, self.pixels, self.codes, self.error, self.ssim = bits, 0, 0, 0, 0.0, 0.0
+
+    def add(self, truth: np.ndarray, copy: np.ndarray, codes: np.ndarray) -> None:
+        from videopoet_jax.evaluate.quality import ssim
+
+        self.frames += len(truth)
+        self.pixels += truth[..., 0].size
+        self.codes += codes.size
+        self.error += float(np.sum((truth.astype(np.float64) - copy) ** 2)) / 3
+        self.ssim += float(np.sum(ssim(truth, copy)))
+
+    def figures(self) -> dict[str, float]:
+        """PSNR of the whole film's error, the mean SSIM of its frames, bits of code for each pixel."""
+        mean = self.error / self.pixels
+        return {
+            "frames": self.frames,
+            "psnr": float(10 * np.log10(255**2 / mean)) if mean else float("inf"),
+            "ssim": self.ssim / self.frames,
+            "bits_per_pixel": self.codes * self.bits / self.pixels,
+        }

@@ -1,0 +1,351 @@
+"""`VideoPoet`: the four models as one, from a prompt to a clip.
+
+vp = VideoPoet.from_pretrained("nano")
+clip = vp.generate("a red 3 moving left", seed=1)          # a list of prompts → a list of clips
+
+prepared = vp.prepare("a red 3 moving left", seed=1)       # the same in three steps
+written = vp.lm.generate(prepared)
+[clip] = vp.decode(written)
+"""
+
+import dataclasses
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from videopoet_jax.audio.tokenizer import AudioTokenizer
+from videopoet_jax.data.media import fit
+from videopoet_jax.generate.clip import Clip
+from videopoet_jax.layers.sampling import Sampling
+from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
+from videopoet_jax.pretrained import digest, read_config, resolve, write_config
+from videopoet_jax.sequence import TASKS, Grid, assemble, disassemble, get_task, layout_for
+from videopoet_jax.text.embed import TextEncoder
+from videopoet_jax.video.tokenizer import VideoTokenizer
+
+MODEL_TYPE = "videopoet"
+PARTS = ("video_tokenizer", "audio_tokenizer", "text_encoder")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a pipeline's `config.json` holds beside the models.
+
+    Attributes:
+        num_frames, height, width, fps, sample_rate: of the clips it was trained on, and by default makes.
+        audio_levels: RVQ levels that the language model writes.
+        text_length: text slots.
+        source: value of the `<source:…>` token.
+        tasks: names of the tasks it was trained on.
+        guidance_scale, temperature, top_k, top_p: the sampling that `generate` uses unless told otherwise.
+        grammar, grammar_pattern: the prompts it understands, in words and as a regular expression; empty for any.
+    """
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    sample_rate: int
+    audio_levels: int
+    text_length: int
+    source: str
+    tasks: tuple[str, ...]
+    guidance_scale: float | None
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    grammar: str
+    grammar_pattern: str
+
+
+class VideoPoet:
+    """Tokenizers, text encoder and language model of one training."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        video_tokenizer: VideoTokenizer,
+        audio_tokenizer: AudioTokenizer,
+        text_encoder: TextEncoder,
+        lm: LanguageModel,
+    ) -> None:
+        self.settings, self.lm = settings, lm
+        self.video_tokenizer, self.audio_tokenizer, self.text_encoder = video_tokenizer, audio_tokenizer, text_encoder
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None
+    ) -> "VideoPoet":
+        """A shipped name ("nano") or a directory of `save_pretrained`.
+
+        Raises:
+            FileNotFoundError: no such name or directory, or a part is missing.
+            ValueError: a damaged or foreign part, or a tokenizer that is not the one the language model was trained on.
+        """
+        root = resolve(name_or_dir)
+        config = read_config(root, MODEL_TYPE, [f.name for f in dataclasses.fields(Settings)])
+        lm = LanguageModel.from_pretrained(root / "lm", dtype, mesh)
+        check_digests(root, lm)
+        return cls(
+            Settings(**{**config, "tasks": tuple(config["tasks"])}),
+            VideoTokenizer.from_pretrained(root / "video_tokenizer", dtype),
+            AudioTokenizer.from_pretrained(root / "audio_tokenizer"),
+            TextEncoder.from_pretrained(root / "text_encoder", dtype, mesh),
+            lm,
+        )
+
+    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
+        """Writes a folder for each model and the settings; the language model names the tokenizers beside it."""
+        root = Path(directory)
+        for part in PARTS:
+            getattr(self, part).save_pretrained(root / part, dtype=dtype)
+        self.lm.tokenizers = {part: digest(root / part) for part in PARTS}
+        self.lm.save_pretrained(root / "lm", dtype)
+        write_config(root, MODEL_TYPE, dataclasses.asdict(self.settings))
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        task: str | None = None,
+        image: Any = None,
+        video: Any = None,
+        audio: Any = None,
+        mask: Any = None,
+        structure: Any = None,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_videos_per_prompt: int = 1,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        output_type: str = "np",
+        callback_on_step_end: Callable[[int, int], None] | None = None,
+    ) -> Clip | list[Clip]:
+        """Clips for a prompt, or from the first frames of one. A string gives a `Clip` (or, with several videos per
+        prompt, a list), a list of strings a list, prompt by prompt.
+
+        Args:
+            task: a name of `videopoet_jax.sequence.TASKS`; by default the one that the inputs make plain.
+            image: uint8 [h w 3], the first frame; video: uint8 [t h w 3], the first 5, 9 or 13 frames.
+            num_frames, height, width: None is what the model was trained on.
+            guidance_scale, temperature, top_k, top_p: None is the model's own setting; `guidance_scale=1` is none.
+            negative_prompt: what guidance leads away from; None is the empty prompt.
+            output_type: "np" for `Clip`s, "tokens" for `Written` (ids before the tokenizers decode them).
+            callback_on_step_end: called with (segments written, segments in all).
+
+        Raises:
+            ValueError: an input that is missing, of the wrong shape or not of this model.
+        """
+        if output_type not in ("np", "tokens"):
+            raise ValueError(f"output_type {output_type!r}: unknown; use np or tokens.")
+        refuse_untrained(self.settings, audio=audio, mask=mask, structure=structure)
+        prepared = self.prepare(
+            prompt,
+            task=task,
+            image=image,
+            video=video,
+            num_frames=num_frames,
+            height=height,
+            width=width,
+            num_videos_per_prompt=num_videos_per_prompt,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+        written = self.lm.generate(prepared, callback=callback_on_step_end)
+        if output_type == "tokens":
+            return written
+        clips = self.decode(written)
+        alone = (prompt is None or isinstance(prompt, str)) and num_videos_per_prompt == 1
+        return clips[0] if alone else clips
+
+    def prepare(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        task: str | None = None,
+        image: Any = None,
+        video: Any = None,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_videos_per_prompt: int = 1,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Prepared:
+        """The prefixes that `lm.generate` continues; arguments as in `generate`."""
+        s = self.settings
+        prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
+        if not prompts or num_videos_per_prompt < 1:
+            raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
+        self.warn_of_strangers([p for p in prompts if p])
+        frames = given_frames(image, video)
+        name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
+        grid = Grid(
+            num_frames or s.num_frames,
+            height or s.height,
+            width or s.width,
+            self.video_tokenizer.stride[1],
+            s.audio_levels,
+        )
+        layout = layout_for(
+            self.trained_task(name),
+            grid,
+            vocabulary=self.lm.model.vocabulary,
+            text_length=s.text_length,
+            source=s.source,
+        )
+        record = self._prefix_codes(layout, frames)
+        rows = [self._row(layout, record, p) for p in prompts for _ in range(num_videos_per_prompt)]
+        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        return Prepared(
+            layout=layout,
+            batch=batch | self._texts(batch, negative_prompt or ""),
+            seeds=tuple((seed, copy) for _ in prompts for copy in range(num_videos_per_prompt)),
+            sampling=self.sampling(guidance_scale, temperature, top_k, top_p),
+        )
+
+    def decode(self, written: Written) -> list[Clip]:
+        """Ids → clips. One clip at a time, so that it does not depend on its company; sound is padded to the end."""
+        records, s = disassemble(written.layout, written.ids), self.settings
+        clips = []
+        for row in range(len(written.ids)):
+            frames = self.video_tokenizer.decode(records["video"][row])
+            if "audio" not in records:
+                clips.append(Clip(frames, s.fps))
+                continue
+            [sound] = self.audio_tokenizer.decode(records["audio"][row][None])
+            samples = round(len(frames) * s.sample_rate / s.fps)
+            sound = np.pad(sound[:samples], (0, max(0, samples - len(sound)))).astype(np.float32)
+            clips.append(Clip(frames, s.fps, sound, s.sample_rate))
+        return clips
+
+    def trained_task(self, name: str):
+        """The task called `name`, if this model was trained on it."""
+        task = get_task(name)
+        if name not in self.settings.tasks:
+            raise ValueError(f"task {name!r}: this model was not trained on it; use {', '.join(self.settings.tasks)}.")
+        return task
+
+    def sampling(
+        self, guidance_scale: float | None, temperature: float | None, top_k: int | None, top_p: float | None
+    ) -> Sampling:
+        """The model's own sampling, with what is given in place of it."""
+        s = self.settings
+        scale = s.guidance_scale if guidance_scale is None else guidance_scale
+        return Sampling(
+            temperature=s.temperature if temperature is None else temperature,
+            top_k=s.top_k if top_k is None else top_k,
+            top_p=s.top_p if top_p is None else top_p,
+            guidance_scale=None if scale == 1 else scale,  # a scale of 1 needs no second row
+        ).checked()
+
+    def warn_of_strangers(self, prompts: Sequence[str]) -> None:
+        """Warns once of prompts that the model's grammar does not hold, and of those that are cut."""
+        s = self.settings
+        strange = [p for p in prompts if s.grammar_pattern and not re.fullmatch(s.grammar_pattern, p.strip().lower())]
+        if strange:
+            warnings.warn(
+                f"{strange[0][:60]!r}: not a prompt this model was trained on, so expect little; it knows {s.grammar}.",
+                stacklevel=3,
+            )
+        cut = self.text_encoder.tokenize(list(prompts), s.text_length).truncated if prompts else []
+        if any(cut):
+            warnings.warn(f"{sum(cut)} prompts: longer than {s.text_length} pieces, cut to fit.", stacklevel=3)
+
+    def _prefix_codes(self, layout: Any, frames: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Codes of the frames that the task reads, on the grid of the whole clip."""
+        reads = max((span.stop for span in layout.task.reads if span.modality == "video"), default=0)
+        given = 0 if frames is None else len(frames)
+        if given != reads:
+            raise ValueError(
+                f"{given} frames given: task {layout.task.name} reads {reads}; give an image (1 frame) or a video "
+                f"of as many frames as the task reads."
+            )
+        if frames is None:
+            return {}
+        grid = layout.grid
+        fitted = np.stack([fit(frame, grid.height, grid.width) for frame in frames])
+        codes = np.zeros(grid.latents, np.int32)
+        known = np.asarray(self.video_tokenizer.encode(fitted).codes)
+        codes[: len(known)] = known
+        return {"video": codes}
+
+    def _row(self, layout: Any, record: dict[str, np.ndarray], prompt: str) -> dict[str, np.ndarray]:
+        tokens = self.text_encoder.tokenize([prompt], self.settings.text_length)
+        text = {"text_ids": tokens.ids[0], "text_mask": tokens.mask[0]}
+        return assemble(layout, record | text, outputs=False)
+
+    def _texts(self, batch: dict[str, np.ndarray], negative_prompt: str) -> dict[str, np.ndarray]:
+        """Embeddings of the prompts and of what guidance leads away from."""
+        rows = len(batch["text_ids"])
+        other = self.text_encoder.tokenize([negative_prompt], self.settings.text_length)
+        empty = np.asarray(self.text_encoder.embed(other.ids, other.mask), np.float32)
+        return {
+            "text": np.asarray(self.text_encoder.embed(batch["text_ids"], batch["text_mask"]), np.float32),
+            "empty_text": np.repeat(empty, rows, axis=0),
+            "empty_text_mask": np.repeat(other.mask, rows, axis=0),
+        }
+
+
+def check_digests(root: Path, lm: LanguageModel) -> None:
+    """Raises unless the tokenizers beside a language model are those that it was trained with."""
+    for part in PARTS:
+        found, wanted = digest(root / part), lm.tokenizers.get(part)
+        if found != wanted:
+            raise ValueError(
+                f"{root / part}: its digest is {found[:19]}…, the language model was trained with {str(wanted)[:19]}…; "
+                f"use the {part} it was trained with, or train the language model anew."
+            )
+
+
+def given_frames(image: Any, video: Any) -> np.ndarray | None:
+    """The frames to start from, uint8 [t h w 3], of an image or a video."""
+    if image is not None and video is not None:
+        raise ValueError("image and video: both were given; an image is a video of one frame, give one of them.")
+    frames = image if video is None else video
+    if frames is None:
+        return None
+    frames = np.asarray(frames)
+    frames = frames[None] if frames.ndim == 3 else frames
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ValueError(f"frames {frames.dtype} {list(frames.shape)}: give uint8 [h w 3] or [t h w 3].")
+    return frames
+
+
+def default_task(*, has_prompt: bool, given: int) -> str:
+    """The task that the inputs make plain: `prompt → text_to_video, 1 frame → image_to_video, 5 frames → …`"""
+    if given == 0:
+        return "text_to_video" if has_prompt else "unconditional"
+    if given == 1:
+        return "image_to_video"
+    name = f"frame_prediction_{given}"
+    if name not in TASKS:
+        raise ValueError(f"{given} frames given: a clip is continued from 1, 5, 9 or 13 frames; cut it to one of them.")
+    return name
+
+
+def refuse_untrained(settings: Settings, **inputs: Any) -> None:
+    """Raises for inputs that none of the model's tasks reads."""
+    for name, value in inputs.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}: none of this model's tasks ({', '.join(settings.tasks)}) reads one; leave it out."
+            )

@@ -1,0 +1,160 @@
+"""`LanguageModel`: a prefix LM with its weights, and the buckets in which it writes.
+
+lm = LanguageModel.from_pretrained("nano")
+written = lm.generate(prepared)                # Prepared (a batch of prefixes) → Written (whole sequences)
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from videopoet_jax.layers.sampling import Sampling
+from videopoet_jax.lm.decode import generate
+from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
+from videopoet_jax.parallel.shardings import param_shardings
+from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
+from videopoet_jax.sequence.layout import Layout
+
+MODEL_TYPE = "prefix_lm"
+PART = "lm"
+FIELDS = tuple(f.name for f in dataclasses.fields(PrefixLM) if f.name not in ("parent", "name"))
+DIGESTS = "tokenizers"  # {"video_tokenizer": "sha256:…", …} of the models that this one was trained with
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Prefixes of one layout, ready to be continued.
+
+    Attributes:
+        batch: stacked `assemble(layout, record, outputs=False)` with `text`, `empty_text`, `empty_text_mask`.
+        seeds: (seed, number of the copy) of each row; they alone decide a row's draws.
+        sampling: how ids are drawn unless `generate` is told otherwise.
+    """
+
+    layout: Layout
+    batch: Mapping[str, np.ndarray]
+    seeds: tuple[tuple[int, int], ...]
+    sampling: Sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """Whole sequences: the prefixes as given, the outputs as drawn."""
+
+    layout: Layout
+    ids: Int[np.ndarray, "b n"]
+
+
+def row_key(seed: int, copy: int) -> jax.Array:
+    """The key of one row; any integer seed, of which the lowest 32 bits count."""
+    return jax.random.fold_in(jax.random.key(seed % 2**32), copy)
+
+
+def abstract_params(model: PrefixLM) -> Any:
+    """Boxed shapes of the parameters, nothing computed."""
+    n, l = 2, 1  # noqa: E741 - the axis alphabet
+    row = jax.ShapeDtypeStruct((1, n), jnp.int32)
+    batch = {
+        "ids": row,
+        "table": row,
+        "positions": jax.ShapeDtypeStruct((1, n, 4), jnp.int32),
+        "prefix_length": jax.ShapeDtypeStruct((1,), jnp.int32),
+        "valid": jax.ShapeDtypeStruct((1, n), jnp.bool_),
+    }
+    text, mask = jax.ShapeDtypeStruct((1, l, model.text_dim), jnp.float32), jax.ShapeDtypeStruct((1, l), jnp.bool_)
+    return jax.eval_shape(lambda *a: model.init(jax.random.key(0), whole_sequence(*a)), batch, text, mask)["params"]
+
+
+class LanguageModel:
+    """A prefix LM with its weights.
+
+    Args:
+        config: the fields of `PrefixLM`.
+        params: unboxed.
+        tokenizers: digests of the models whose codes and embeddings it speaks (`pretrained.digest`).
+        bucket: rows written at once. A batch is padded to whole buckets, so that a row's result does not depend on
+            how many rows it came with: a matrix product may round differently at another size.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], params: Any, tokenizers: Mapping[str, str], *, bucket: int = 4
+    ) -> None:
+        self.config = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(config).items()}
+        self.model, self.params = PrefixLM(**self.config), params
+        self.tokenizers, self.bucket = dict(tokenizers), bucket
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None, *, bucket: int = 4
+    ) -> "LanguageModel":
+        """A shipped name, a pipeline's directory or its own; with a mesh the weights are spread over it.
+
+        `dtype` of the computation: None is float32 on CPU and bfloat16 on accelerators; weights stay float32.
+        """
+        directory = resolve(name_or_dir, PART)
+        config = read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS})
+        digests = config.pop(DIGESTS)
+        config["dtype"] = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        params = load_params(directory)
+        lm = cls(config, params, digests, bucket=bucket)
+        boxed = abstract_params(lm.model)
+        _check_shapes(params, nn.meta.unbox(boxed), directory)
+        lm.params = jax.device_put(params, param_shardings(boxed, mesh)) if mesh else jax.tree.map(jnp.asarray, params)
+        return lm
+
+    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
+        """Writes config.json (with the tokenizers' digests) and model.safetensors."""
+        save_params(directory, jax.tree.map(np.asarray, dict(self.params)), dtype)
+        write_config(directory, MODEL_TYPE, {**self.config, DIGESTS: self.tokenizers})
+
+    def generate(
+        self,
+        prepared: Prepared,
+        *,
+        sampling: Sampling | None = None,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Written:
+        """Continues every prefix to the end of its layout.
+
+        Args:
+            sampling: instead of the one prepared.
+            callback: called with (segments written, segments in all) over all buckets.
+        """
+        sampling = sampling or prepared.sampling
+        rows, bucket = len(prepared.seeds), self.bucket
+        buckets, written = -(-rows // bucket), []
+        for number in range(buckets):
+            index = np.minimum(np.arange(number * bucket, (number + 1) * bucket), rows - 1)
+            keys = jnp.stack([row_key(*prepared.seeds[i]) for i in index])
+            batch = {name: np.asarray(value)[index] for name, value in prepared.batch.items()}
+
+            def report(done: int, of: int, ids: jax.Array, number: int = number) -> None:
+                jax.block_until_ready(ids)
+                if callback is not None:
+                    callback(number * of + done, buckets * of)
+
+            ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
+            written.append(np.asarray(ids))
+        return Written(prepared.layout, np.concatenate(written)[:rows])
+
+
+def _check_shapes(params: Any, wanted: Any, source: Any) -> None:
+    have, want = (
+        {jax.tree_util.keystr(p, simple=True, separator="."): leaf.shape for p, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(params), jax.tree_util.tree_leaves_with_path(wanted))
+    )
+    wrong = sorted(name for name in have.keys() | want.keys() if have.get(name) != want.get(name))
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{source}: {name} is {have.get(name, 'absent')}, its config needs {want.get(name, 'nothing there')}; "
+            f"restore the config.json and weights that belong together."
+        )
