@@ -27,7 +27,7 @@ def tone(seconds, hertz=440.0, sample_rate=16_000):
 def encode(path, video, codec, *, fps=25, pix_fmt="yuv420p", times=None, sound=None, options=None, aspect=None):
     """Encodes with `codec`; `times` are timestamps in milliseconds, `sound` is (codec, rate, layout, [channels s])."""
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=Fraction(fps), options=options or {})
+        stream = file.add_stream(codec, rate=Fraction(fps), options={"threads": "1"} | (options or {}))
         stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], pix_fmt
         if aspect:
             stream.codec_context.sample_aspect_ratio = Fraction(aspect)

@@ -167,6 +167,17 @@ def test_flipped_bytes_give_what_can_be_decoded(tmp_path, codec, name):
     assert len(decoded) >= 10 and min(decoded) >= 8
 
 
+def test_a_stream_that_changes_its_size(tmp_path):
+    """All frames get the size of the first; so do those of a window that begins later."""
+    small = encode(tmp_path / "a.h264", moving_square(10, 64, 96), "libx264").read_bytes()
+    large = encode(tmp_path / "b.h264", moving_square(10, 128, 64), "libx264").read_bytes()
+    both = written(tmp_path / "c.h264", small + large)
+    frames = list(iterate_frames(both))
+    assert len(frames) == 20 and {frame.shape for frame in frames} == {(64, 96, 3)}
+    assert read_video(both, start=0.6).shape[1:] in ((64, 96, 3), (128, 64, 3))
+    assert read_video(both, height=32, width=32).shape == (20, 32, 32, 3)
+
+
 def test_pictures(tmp_path):
     from PIL import Image
 

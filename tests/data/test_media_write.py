@@ -82,6 +82,21 @@ def test_an_iterator_of_frames_is_written_as_it_comes(tmp_path):
     assert len(read_audio(tmp_path / "a.mp4")) == 30 * 2_000
 
 
+def test_sound_may_be_missing_short_or_early(tmp_path):
+    with VideoWriter(tmp_path / "none.mp4", fps=8, sample_rate=16_000) as writer:
+        writer.write(moving_square(9))
+    assert len(read_video(tmp_path / "none.mp4")) == 9
+    write_video(tmp_path / "short.mp4", moving_square(16), fps=8, audio=tone(0.5), sample_rate=16_000)
+    assert len(read_audio(tmp_path / "short.mp4")) == 8_000
+    with VideoWriter(tmp_path / "early.mp4", fps=8, sample_rate=16_000) as writer:
+        for _ in range(4):
+            writer.write_audio(tone(0.25))
+        writer.write(moving_square(8))
+    assert len(read_audio(tmp_path / "early.mp4")) == 16_000
+    write_video(tmp_path / "long.mp4", moving_square(8), fps=8, audio=tone(2), sample_rate=16_000)
+    assert len(read_audio(tmp_path / "long.mp4")) == 32_000
+
+
 def test_a_failure_in_the_middle_leaves_the_old_file_alone(tmp_path):
     write_video(tmp_path / "a.mp4", moving_square(5), fps=8)
     before = (tmp_path / "a.mp4").read_bytes()

@@ -232,6 +232,8 @@ def read_video(
     Raises:
         MediaError: also when the header claims, or the file holds, more than `max_bytes` of frames.
     """
+    if num_frames is not None and num_frames < 1:
+        raise MediaError(f"{num_frames} frames: at least 1 can be read; ask for more.")
     frames = iterate_frames(path, fps=fps, height=height, width=width, start=start, end=end)
     info = probe(path)
     claimed = (min(info.duration, float(end or info.duration)) - float(start)) * float(fps or info.fps)
@@ -239,6 +241,7 @@ def read_video(
     _check_bytes(path, min(max(claimed, 1), num_frames or claimed), goal, max_bytes)
     store, count = bytearray(), 0  # grows in place; the array below is a view of it, no second copy
     for frame in frames:
+        goal = frame.shape[:2]  # a damaged stream may begin in another size than its header says
         _check_bytes(path, count + 1, goal, max_bytes)
         store += frame.tobytes()
         count += 1

@@ -34,6 +34,7 @@ CONTAINERS = (
 )
 Number = int | float | Fraction  # of seconds, or of frames a second
 _READ_BYTES = 1 << 20
+THREADED_PIXELS = 320 * 240  # threads that hand smaller frames over wait more than they work
 _SEEK_AFTER, _SEEK_MARGIN = 4, 1  # seconds: nearer to the start, decoding all is as quick; codecs need a run-up
 _LOG = logging.getLogger(__name__)
 
@@ -138,8 +139,9 @@ def video_stream(container: "av.container.InputContainer", path: str | os.PathLi
         raise MediaError(f"{os.fspath(path)}: frames of no size, or of a size too large to be a video's; get it again.")
     check_size(path, stream.codec_context.height, stream.codec_context.width)
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = min(4, os.cpu_count() or 1)  # more threads hold more frames
+    if stream.codec_context.height * stream.codec_context.width >= THREADED_PIXELS:
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(4, os.cpu_count() or 1)  # more threads hold more frames
     return stream
 
 
@@ -218,6 +220,7 @@ def decoded_from(
             yield from chain([first], frames)
             return
         with open_media(path) as again:
-            yield from decoded(again, again.streams[stream.index], path)
+            choose = video_stream if stream.type == "video" else audio_stream
+            yield from decoded(again, choose(again, path), path)
         return
     yield from decoded(container, stream, path)

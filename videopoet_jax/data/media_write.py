@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from videopoet_jax.data.media_open import MAX_FPS, SAMPLE_RATES, MediaError, Number, check_size
+from videopoet_jax.data.media_open import MAX_FPS, SAMPLE_RATES, THREADED_PIXELS, MediaError, Number, check_size
 from videopoet_jax.pretrained.files import write_atomically
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -123,7 +123,10 @@ class VideoWriter:
     def _open_streams(self, height: int, width: int) -> None:
         check_size(self.path, height, width)
         self._size = (height, width)
-        self._video = self._container.add_stream("libx264", rate=self.fps, options={"crf": str(CRF), "preset": PRESET})
+        options = {"crf": str(CRF), "preset": PRESET}
+        if height * width < THREADED_PIXELS:
+            options["threads"] = "1"
+        self._video = self._container.add_stream("libx264", rate=self.fps, options=options)
         context = self._video.codec_context
         context.height, context.width, context.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         context.colorspace = context.color_primaries = context.color_trc = _BT709
