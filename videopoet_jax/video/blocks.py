@@ -28,10 +28,13 @@ class CarriedConv3D(CausalConv3D):
     use_bias: bool = True
 
     def __call__(self, x: Float[Array, "b t h w c"], chunk: Chunk) -> Float[Array, "b t2 h2 w2 d"]:
+        frames = past_length(self.kernel_size[0], self.strides[0])
         if chunk == "whole":
             return super().__call__(x)
+        if frames == 0:  # an empty past still tells a stride where the last chunk ended
+            return super().__call__(x, carry(x, None, 0) if chunk == "next" else None)
         past = self.get_variable("past", "frames") if chunk == "next" else None
-        self.put_variable("past", "frames", carry(x, past, past_length(self.kernel_size[0], self.strides[0])))
+        self.put_variable("past", "frames", carry(x, past, frames))
         return super().__call__(x, past)
 
 

@@ -101,13 +101,12 @@ def _block_sum(logits: Float[Array, "n k"], weights: Float[Array, "n"]) -> Float
 
 
 def _table(logits: Float[Array, "n k"]) -> Float[Array, "n codes"]:
-    """Probability of each of the 2^k codes of these bits; the last bit given is the most significant of the code."""
-    ones = jax.nn.log_sigmoid(logits)
-    zeros = jax.nn.log_sigmoid(-logits)
-    table = jnp.zeros((logits.shape[0], 1), jnp.float32)
-    for bit in range(logits.shape[-1]):
-        table = jnp.concatenate([table + zeros[:, bit, None], table + ones[:, bit, None]], axis=-1)
-    return jnp.exp(table)
+    """Probability of each of the 2^k codes of these bits; a sum of log-sigmoids, none positive, so nothing cancels."""
+    bits = logits.shape[-1]
+    ones = (jnp.arange(2**bits)[None, :] >> jnp.arange(bits)[:, None]) & 1
+    terms = jnp.concatenate([jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)], axis=-1)
+    choice = jnp.concatenate([ones, 1 - ones]).astype(jnp.float32)
+    return jnp.exp(jnp.matmul(terms, choice, precision="highest"))
 
 
 def _entropy_of(probabilities: Float[Array, "high low"]) -> Float[Array, ""]:

@@ -72,7 +72,8 @@ def make_loss(model: VideoTokenizerModel, weights: Mapping[str, Any]) -> Callabl
     """The loss function of `model`; `weights` is a config's `loss`:
 
     reconstruction, l2, l1, foreground — scale, its two parts, the weight of a white pixel; entropy, entropy_boost,
-    entropy_boost_steps, diversity — LFQ's entropy, and the share of its second term; commitment; inverse_temperature — τ of the soft assignment; dtype — of compute.
+    entropy_boost_steps, diversity — LFQ's entropy, and the share of its second term; commitment;
+    inverse_temperature — τ of the soft assignment; dtype — of compute.
     """
     dtype = jnp.dtype(weights["dtype"])
 

@@ -1,0 +1,68 @@
+"""A tokenizer small enough to compile in seconds, with every feature of the large ones; and its parameters."""
+
+import functools
+from pathlib import Path
+from types import SimpleNamespace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.video.tokenizer import VideoTokenizer, build
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "video_tokenizer.py"
+
+CONFIG = {
+    "patch": (1, 2, 2),
+    "strides": ((2, 2, 2), (2, 1, 1)),
+    "code_bits": 10,
+    "groups": 4,
+    "kernel_time": (1, 3, 3),
+    "encoder_widths": (8, 8, 12),
+    "encoder_blocks": (1, 1, 1),
+    "decoder_widths": (8, 8, 12),
+    "decoder_middle_blocks": 1,
+    "decoder_blocks": (1, 1, 1),
+    "upsample_kernel": 3,
+    "remat": False,
+}
+IMAGE = {**CONFIG, "kernel_time": (1, 1, 1)}
+
+
+def config(**changes):
+    return {**CONFIG, **changes}
+
+
+@functools.cache
+def parameters(image: bool = False):
+    """Random, biases and AdaGN's maps too, so that nothing is hidden behind a zero; NumPy's, so nothing is compiled."""
+    model = build(IMAGE if image else CONFIG)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 8, 8, 3)))
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 100
+        mean = 1.0 if path[-1].key == "scale" else 0.0
+        return jnp.asarray(mean + rng.normal(size=leaf.shape) / np.sqrt(fan_in), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, nn.meta.unbox(variables)["params"])
+
+
+@functools.cache
+def tokenizer() -> VideoTokenizer:
+    return VideoTokenizer(CONFIG, parameters(), dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`tiny.CONFIG`, `tiny.config(field=…)`, `tiny.parameters()`, `tiny.tokenizer()`; IMAGE is its image stage."""
+    return SimpleNamespace(CONFIG=CONFIG, IMAGE=IMAGE, config=config, parameters=parameters, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def get_config():
+    """The shipped configs by variant."""
+    return lambda variant: load_config(f"{CONFIGS}:{variant}")

@@ -1,0 +1,65 @@
+"""An inflated image tokenizer is that image tokenizer, until it is trained on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from videopoet_jax.layers.conv import depth_to_space
+from videopoet_jax.video import inflation
+from videopoet_jax.video.tokenizer import build
+
+
+def pixels(batch, frames):
+    return np.random.default_rng(0).uniform(-1, 1, (batch, frames, 16, 16, 3)).astype(np.float32)
+
+
+def run(config, params, x):
+    model = build(config)
+    return jax.jit(lambda params, x: model.apply({"params": params}, x))(params, x)
+
+
+@pytest.fixture(scope="module")
+def inflated(tiny):
+    return inflation.inflate(tiny.parameters(image=True), build(tiny.CONFIG))
+
+
+def test_equal_on_one_frame(tiny, inflated):
+    x = pixels(2, 1)
+    image = run(tiny.IMAGE, tiny.parameters(image=True), x)
+    video = run(tiny.CONFIG, inflated, x)
+    assert_array_equal(video.z, image.z)
+    assert_array_equal(video.video, image.video)
+
+
+def test_a_still_clip_stays_still(tiny, inflated):
+    """Every frame of the decoder's starts as the image: what the copied channels are for."""
+    codes = np.sign(np.random.default_rng(0).normal(size=(1, 1, 4, 4, 10))).astype(np.float32)
+    model = build(tiny.CONFIG)
+    decode = jax.jit(lambda params, codes: model.apply({"params": params}, codes, method="decode"))
+    video = decode(inflated, np.repeat(codes, 3, axis=1))
+    assert video.shape[1] == 9
+    assert_allclose(video, jnp.broadcast_to(video[:, :1], video.shape), atol=1e-5)
+
+
+def test_every_frame_encodes_as_an_image(tiny, inflated):
+    x = pixels(1, 5)
+    z = run(tiny.CONFIG, inflated, x).z
+    alone = run(tiny.CONFIG, inflated, x[:, 4:]).z
+    assert_allclose(z[:, 1:], alone, atol=1e-5)
+
+
+def test_channels_are_copied_as_depth_to_space_lays_them_out():
+    channels = inflation.repeat_in_time(np.arange(8.0), 2)
+    frames = depth_to_space(jnp.asarray(channels).reshape(1, 1, 1, 1, 8), (2, 2, 1), drop_first=False)
+    assert_array_equal(frames[:, 0], frames[:, 1])
+    kept = depth_to_space(jnp.arange(8.0).reshape(1, 1, 1, 1, 8), (2, 2, 1), drop_first=True)
+    assert_array_equal(frames[:, 1:], kept)
+
+
+def test_other_widths_are_refused(tiny):
+    with pytest.raises(ValueError, match=r"use the same widths"):
+        inflation.inflate(tiny.parameters(image=True), build(tiny.config(decoder_widths=(8, 8, 16))))
+    with pytest.raises(ValueError, match=r"only in one of the two models"):
+        inflation.inflate(tiny.parameters(image=True), build(tiny.config(encoder_blocks=(2, 1, 1))))

@@ -1,0 +1,86 @@
+"""Films in pieces: no seams, and codes that do not depend on the pieces."""
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from videopoet_jax.video import lfq
+from videopoet_jax.video.streaming import Stream, deal
+from videopoet_jax.video.tokenizer import VideoTokenizer, build, to_pixels
+
+
+@pytest.fixture(scope="module")
+def film():
+    return np.random.default_rng(0).integers(0, 256, (31, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def stream(tiny):
+    return Stream(tiny.tokenizer(), chunk_frames=8)
+
+
+def test_deal_on_literal_frames():
+    dealt = deal([np.array([0, 1]), np.array([2, 3, 4, 5, 6, 7])], 3, 2)
+    assert [list(c) for c in dealt] == [[0, 1, 2], [3, 4], [5, 6], [7]]
+    assert list(deal([], 3, 2)) == []
+
+
+def test_pieces_do_not_matter(stream, film):
+    whole = np.concatenate(list(stream.encode([film])))
+    for size in (1, 7, 20):
+        pieces = [film[i : i + size] for i in range(0, len(film), size)]
+        assert_array_equal(np.concatenate(list(stream.encode(pieces))), whole)
+
+
+def test_encoding_equals_one_shot(tiny, stream, film):
+    tokenizer = tiny.tokenizer()
+    film = film[:29]
+    streamed = np.concatenate(list(stream.encode([film])))
+    model = build(tiny.CONFIG)
+    z = model.apply({"params": tokenizer.params}, to_pixels(film)[None], method="encode")[0]
+    bits = lfq.codes_from_indices(streamed, 10) > 0
+    flipped = np.asarray(bits != (z > 0))
+    assert flipped.mean() <= 1e-3  # of 1,280 bits: one at most
+    assert np.all(np.abs(z)[flipped] < 1e-4)
+
+
+def test_decoding_equals_one_shot(tiny, stream):
+    codes = np.asarray(jax.random.randint(jax.random.key(0), (8, 4, 4), 0, 1024))
+    streamed = np.concatenate(list(stream.decode([codes[:3], codes[3:]])))
+    once = tiny.tokenizer().decode(codes)
+    assert streamed.shape == once.shape
+    assert np.abs(streamed.astype(int) - once).max() <= 1  # rounding of the last digit
+
+
+def test_prefix_of_a_film_is_a_film(stream, film):
+    """The filling of the last chunk reaches nothing that is kept."""
+    whole = np.concatenate(list(stream.encode([film])))
+    for frames in (1, 5, 9, 13, 21):
+        assert_array_equal(np.concatenate(list(stream.encode([film[:frames]]))), whole[: 1 + (frames - 1) // 4])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9, 10, 31])
+def test_reconstruction_has_the_films_length(stream, film, frames):
+    pieces = list(stream.reconstruct([film[:frames]]))
+    assert_array_equal(np.concatenate([p.truth for p in pieces]), film[:frames])
+    video = np.concatenate([p.video for p in pieces])
+    assert video.shape == film[:frames].shape
+    codes = np.concatenate([p.codes for p in pieces])
+    assert_array_equal(video, np.concatenate(list(stream.decode([codes])))[:frames])
+
+
+def test_no_frames_no_pieces(stream):
+    assert list(stream.encode([])) == [] and list(stream.reconstruct([])) == []
+
+
+def test_a_chunk_is_a_multiple_of_the_stride(tiny):
+    with pytest.raises(ValueError, match=r"10 frames a chunk: needs a multiple of 4; use 8"):
+        Stream(tiny.tokenizer(), chunk_frames=10)
+
+
+def test_strides_longer_than_kernels_stream_too(tiny, film):
+    """With one tap in time a stride jumps over frames, and must jump over the right ones in every chunk."""
+    image = VideoTokenizer(tiny.IMAGE, tiny.parameters(image=True), dtype="float32")
+    streamed = np.concatenate(list(Stream(image, 8).encode([film[:29]])))
+    assert (streamed == np.asarray(image.encode(film[:29]).codes)).mean() > 0.99

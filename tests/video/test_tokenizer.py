@@ -1,0 +1,163 @@
+"""The tokenizer as a whole: causality, shapes, sizes of the paper's models, its API and its errors."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from videopoet_jax.video.tokenizer import VideoTokenizer, VideoTokenizerModel, build, to_bytes, to_pixels
+
+
+def clip(frames=17, side=16, batch=2, seed=0):
+    return jax.random.uniform(jax.random.key(seed), (batch, frames, side, side, 3), minval=-1.0, maxval=1.0)
+
+
+@pytest.fixture(scope="module")
+def encode(tiny):
+    model = build(tiny.CONFIG)
+    return jax.jit(lambda x: model.apply({"params": tiny.parameters()}, x, method="encode"))
+
+
+@pytest.fixture(scope="module")
+def decode(tiny):
+    model = build(tiny.CONFIG)
+    return jax.jit(lambda q: model.apply({"params": tiny.parameters()}, q, method="decode"))
+
+
+def test_encoder_is_causal_bit_for_bit(encode):
+    x = clip()
+    z = encode(x)
+    for frame in (1, 5, 9, 13):
+        latent = 1 + (frame - 1) // 4
+        changed = encode(x.at[:, frame:].add(1.0))
+        assert_array_equal(changed[:, :latent], z[:, :latent])
+        assert np.abs(changed[:, latent] - z[:, latent]).max() > 1e-3
+
+
+def test_decoder_is_causal_bit_for_bit(encode, decode):
+    codes = jnp.sign(encode(clip()))
+    video = decode(codes)
+    for latent in (1, 2, 4):
+        frame = 4 * latent - 3
+        changed = decode(codes.at[:, latent:].multiply(-1.0))
+        assert_array_equal(changed[:, :frame], video[:, :frame])
+        assert np.abs(changed[:, frame : frame + 4] - video[:, frame : frame + 4]).max(axis=(0, 2, 3, 4)).min() > 1e-3
+
+
+def test_every_frame_is_seen(encode):
+    """A stride in time with too short a kernel would skip some."""
+    x = clip(batch=1)
+    sensitivity = jax.grad(lambda x: jnp.sum(jnp.square(encode(x))))(x)
+    assert np.abs(sensitivity).max(axis=(0, 2, 3, 4)).min() > 1e-4
+
+
+def test_an_image_is_a_first_frame(encode, decode):
+    x = clip()
+    assert_allclose(encode(x[:, :1]), encode(x)[:, :1], atol=1e-5)
+    codes = jnp.sign(encode(x))
+    assert_allclose(decode(codes[:, :1]), decode(codes)[:, :1], atol=1e-5)
+
+
+def test_batch_members_do_not_meet(encode):
+    x = clip()
+    assert_array_equal(encode(x.at[1].add(0.5))[0], encode(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "grid"),
+    [
+        (1, 128, 128, (1, 16, 16)),
+        (17, 128, 128, (5, 16, 16)),
+        (17, 224, 128, (5, 28, 16)),
+        (41, 128, 128, (11, 16, 16)),
+        (41, 224, 128, (11, 28, 16)),
+    ],
+)
+def test_shapes_of_the_paper(get_config, frames, height, width, grid):
+    config = get_config("large").model
+    model = build(config)
+    x = jax.ShapeDtypeStruct((1, frames, height, width, 3), jnp.float32)
+    out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], x)
+    assert out.indices.shape == (1, *grid)
+    assert out.z.shape == (1, *grid, 18)
+    assert out.video.shape == x.shape
+    assert VideoTokenizer(config, {}).grid(frames, height, width) == grid
+
+
+def count(config):
+    model = build(config.model)
+    x = jnp.zeros((1, 1, config.data.height, config.data.width, 3))
+    params = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), x))["params"]
+    return {name: sum(p.size for p in jax.tree.leaves(part)) for name, part in params.items()}
+
+
+def test_parameters_of_the_figure(get_config):
+    large = count(get_config("large"))
+    assert round(large["encoder"] / 1e6, 1) == 144.9
+    assert round(large["decoder"] / 1e6, 1) == 225.7
+    assert abs(sum(count(get_config("base")).values()) / 1e6 - 92.7) < 0.1
+
+
+def test_nano_is_small(get_config):
+    assert sum(count(get_config("nano")).values()) <= 2.3e6
+
+
+@pytest.mark.parametrize("variant", ["nano", "nano_image", "local", "base", "large"])
+def test_configs_name_every_field(get_config, variant):
+    config = get_config(variant)
+    model = build(config.model)
+    frames, height, width = config.data.num_frames, config.data.height, config.data.width
+    assert VideoTokenizer(config.model, {}).grid(frames, height, width)[0] == 1 + (frames - 1) // 4
+    assert isinstance(model, VideoTokenizerModel) and model.code_bits >= 16
+
+
+def test_unknown_variant(get_config):
+    with pytest.raises(ValueError, match=r"'huge'.*use one of nano"):
+        get_config("huge")
+
+
+def test_round_trip_of_pixels():
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    assert_array_equal(to_bytes(to_pixels(every)), every)
+    assert to_pixels(every).min() == -1 and to_pixels(every).max() == 1
+
+
+def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
+    tokenizer = tiny.tokenizer()
+    video = np.asarray(to_bytes(clip()))
+    batch = tokenizer.encode(video).codes
+    assert batch.shape == (2, *tokenizer.grid(17, 16, 16)) and batch.dtype == jnp.int32
+    one = tokenizer.encode(video[0]).codes
+    assert (np.asarray(one) == np.asarray(batch[0])).mean() > 0.99  # another batch size rounds differently
+    assert batch.min() >= 0 and batch.max() < tokenizer.vocabulary_size == 1024
+    decoded = tokenizer.decode(batch)
+    assert decoded.shape == video.shape and decoded.dtype == np.uint8
+    assert tokenizer.decode(batch[0]).shape == video[0].shape
+
+    tokenizer.save_pretrained(tmp_path, dtype="float32")
+    again = VideoTokenizer.from_pretrained(tmp_path, dtype="float32")
+    assert_array_equal(again.encode(video).codes, batch)
+    assert_array_equal(again.decode(batch), decoded)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda t: t.grid(16, 16, 16), r"16 frames: a clip has 1 \+ 4·k .*use 13 or 17"),
+        (lambda t: t.grid(0, 16, 16), r"0 frames: .*use 1 or 5"),
+        (lambda t: t.grid(17, 18, 16), r"height 18: needs a multiple of 4; resize or crop to 16 or 20"),
+        (lambda t: t.grid(17, 16, 3), r"width 3: needs a multiple of 4; resize or crop to 4\."),
+        (lambda t: t.encode(np.zeros((17, 16, 16, 3), np.float32)), "float32 .*give uint8"),
+        (lambda t: t.encode(np.zeros((17, 16, 16, 4), np.uint8)), "give uint8"),
+        (lambda t: t.encode(np.zeros((4, 16, 16, 3), np.uint8)), "use 1 or 5"),
+        (lambda t: t.decode(np.full((1, 4, 4), 1024)), "codes 1024 … 1024: must lie in 0 … 1023"),
+        (lambda t: t.decode(np.zeros((1, 4, 4))), "give integers"),
+        (lambda t: build(dict(t.config, patch=(2, 2, 2))), r"patch \(2, 2, 2\): .*use strides"),
+        (lambda t: build(dict(t.config, kernel_time=(3, 3))), "kernel_time .*3 stages"),
+    ],
+)
+def test_errors_say_value_rule_remedy(tiny, call, words):
+    with pytest.raises(ValueError, match=words):
+        call(tiny.tokenizer())

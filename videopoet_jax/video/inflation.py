@@ -1,0 +1,61 @@
+"""2-D → 3-D: the parameters of an image tokenizer as the start of a video tokenizer that equals it on one frame.
+
+An image tokenizer is the same model with one tap in time. Its kernels go into the last tap, which meets the present
+frame, and the others start at zero:
+
+    [1 3 3 c d]  →  [3 3 3 c d]    time taps  0 0 k
+
+A convolution in front of an upsampling in time makes pt frames of one, of which the first frame of a clip keeps the
+last; an image trains only the channels of that one, so they are copied to the others and every frame starts as the
+image.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float
+
+from videopoet_jax.video.tokenizer import VideoTokenizerModel
+
+
+def inflate_kernel(kernel: Float[np.ndarray, "kt kh kw c d"], taps: int) -> Float[np.ndarray, "kt2 kh kw c d"]:
+    """Zeros before the taps that are there, up to `taps` of them."""
+    return np.pad(kernel, ((taps - kernel.shape[0], 0), (0, 0), (0, 0), (0, 0), (0, 0)))
+
+
+def repeat_in_time(channels: Float[np.ndarray, "*rest d"], frames: int) -> Float[np.ndarray, "*rest d"]:
+    """Channels (pt ph pw c) of a depth-to-space: those of its last frame for each of its `frames`."""
+    by_frame = channels.reshape(*channels.shape[:-1], frames, -1)
+    return np.broadcast_to(by_frame[..., -1:, :], by_frame.shape).reshape(channels.shape)
+
+
+def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict[str, Any]:
+    """Parameters (NumPy, on the host) for the video tokenizer `model` from those of its image stage.
+
+    Raises:
+        ValueError: the two models differ in more than their taps in time.
+    """
+    size = (1, 1, model.stride[1], model.stride[2], 3)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(size, jnp.float32))
+    targets = flatten_dict(nn.meta.unbox(variables)["params"])
+    sources = flatten_dict(dict(image_params))
+    if targets.keys() != sources.keys():
+        odd = sorted(".".join(path) for path in targets.keys() ^ sources.keys())
+        raise ValueError(f"parameters {odd[:4]}: only in one of the two models; they may differ in kernel_time alone.")
+    frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)}
+    inflated = {}
+    for path, target in targets.items():
+        value = np.asarray(sources[path])
+        if value.ndim == 5 and value.shape[0] < target.shape[0]:
+            value = inflate_kernel(value, target.shape[0])
+        if value.shape != target.shape:
+            raise ValueError(
+                f"{'.'.join(path)} {value.shape}: the video model has {target.shape}; use the same widths for both."
+            )
+        inflated[path] = repeat_in_time(value, frames[path[-2]]) if path[-2] in frames else value
+    return unflatten_dict(inflated)
