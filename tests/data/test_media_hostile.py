@@ -190,6 +190,25 @@ def test_pictures(tmp_path):
     refused(written(tmp_path / "e.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), read=read_image)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM"])
+def test_flipped_bytes_in_pictures(tmp_path, kind, recwarn):
+    from PIL import Image
+
+    Image.fromarray(moving_square(1)[0]).save(tmp_path / "a", format=kind)
+    data, rng = (tmp_path / "a").read_bytes(), np.random.default_rng(0)
+    for number in range(60):
+        damaged = bytearray(data)
+        for place in rng.integers(0, min(len(data), 400 if number % 2 else len(data)), 6):
+            damaged[place] = int(rng.integers(256))
+        path = written(tmp_path / "b", bytes(damaged))
+        try:
+            image = read_image(path)
+        except MediaError:
+            continue
+        assert image.ndim == 3 and image.size <= 3 * MAX_PIXELS
+    assert not recwarn
+
+
 def test_libav_says_nothing(tmp_path, good, capfd):
     data = bytearray(good.read_bytes())
     for place in range(len(data) // 2, len(data), 500):

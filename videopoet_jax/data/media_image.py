@@ -1,11 +1,12 @@
 """Pictures: PNG, JPEG, WebP … ↔ uint8 [h w 3], and the one way in which frames are brought to a size."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from videopoet_jax.data.media_open import MediaError, check_size, open_local
 from videopoet_jax.pretrained.files import write_atomically
@@ -52,12 +53,12 @@ def read_image(
     """
     with open_local(path) as file:
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
                 check_size(path, image.height, image.width)  # nothing is decoded yet
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
         except MediaError:
             raise
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
             raise MediaError(
                 f"{os.fspath(path)}: not a picture that can be read, or damaged; give one of {', '.join(FORMATS)}."
             ) from error

@@ -193,7 +193,7 @@ def _packets(container, stream) -> Iterator["av.Packet | None"]:
     """The packets, then one that flushes the decoder; a container that breaks off ends with None, which flushes too."""
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # the latter is PyAV's answer to streams that appear in the middle
         yield None
 
 
