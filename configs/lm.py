@@ -13,7 +13,7 @@ def _paper() -> ConfigDict:
     """What the paper's three sizes share; the numbers of a layer are filled in by `get_config`."""
     return ConfigDict(
         dict(
-            model_type="prefix_lm",
+            model_type="videopoet_lm",
             model=dict(
                 visual_codes=2**18,  # [VP]
                 audio_levels=4,  # [VP]
@@ -42,13 +42,19 @@ def _paper() -> ConfigDict:
                 z_coefficient=1e-4,  # ours: keeps bfloat16 logits near zero
             ),
             data=dict(
-                frames=17,  # [VP]
+                records="",  # token records of `videopoet data prepare`
+                source="folder",  # ours; `root` is the folder of videos
+                root="",
+                num_frames=17,  # [VP]
+                fps=8.0,  # [VP]
+                sample_rate=16_000,  # ours, see audio_tokenizer
+                levels=(1,),  # of moving_digits
+                size=0,
                 height=128,  # [VP]
                 width=128,  # [VP]
                 spatial_stride=8,  # [VP]
                 audio_levels=4,  # [VP]
                 text_length=64,  # [VP]
-                source="video",
                 tasks=dict(  # [VP] 20 % for each video task of the ablation; the shares here are ours
                     text_to_video=0.4,
                     unconditional=0.1,
@@ -63,6 +69,9 @@ def _paper() -> ConfigDict:
                 steps=300_000,  # [VP] ablation
                 learning_rate=1e-3,  # [VP] ablation
                 warmup_steps=5_000,  # ours, like all below
+                learning_rate_end=1e-5,
+                optimizer="adamw",
+                eps=1e-8,
                 schedule="cosine",
                 weight_decay=0.1,
                 b1=0.9,
@@ -99,9 +108,9 @@ def get_config(arg: str = "nano") -> ConfigDict:
             depth=5,
             width=256,
             heads=4,
-            kv_heads=4,
+            kv_heads=2,
             head_dim=64,
-            mlp=512,
+            mlp=384,
             unroll=1,  # measured on a CPU: as fast as unrolled, training and decoding, and compiles in half the time
             remat="none",
             dtype="float32",
@@ -110,6 +119,6 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.update(height=64, width=64, audio_levels=1, text_length=16)
         c.train.update(batch_size=32, steps=4_000, learning_rate=2e-3, warmup_steps=100, ema_decay=0.99)
     if arg == "nano":
-        c.data.update(source="moving_digits", spatial_stride=16)
+        c.data.update(source="moving_digits", spatial_stride=16, size=20_000)
         c.train.weight_decay = 0.05
     return c

@@ -1,4 +1,4 @@
-"""Video tokenizers: `nano` (ships), `nano_image` (its image stage), `local` (your own clips), `base`, `large`.
+"""Video tokenizers: `nano` (ships), `local` (your own clips), the image stage of each, `base`, `large`.
 
 Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantize-pytorch issue 88;
 [O2] cofe-ai/O2-MAGVIT2. `base` is half as wide as `large`, which is the figure.
@@ -6,7 +6,7 @@ Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantiz
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("nano", "nano_image", "local", "base", "large")
+VARIANTS = ("nano", "nano_image", "local", "local_image", "base", "large")
 
 
 def get_config(arg: str = "nano") -> ConfigDict:
@@ -61,14 +61,15 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if arg == "base":
         c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)  # half of [fig]
         c.model.remat = False
-    if arg in ("nano", "nano_image", "local"):
+    if arg in ("nano", "nano_image", "local", "local_image"):
         _small(c)
-    if arg == "nano_image":
-        _image_stage(c)
-    if arg == "local":
+    if arg in ("local", "local_image"):
         c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
         c.data.source = "folder"
         c.loss.foreground = 1.0
+        c.loss.diversity = 1.0  # no black background: every token has something to say
+    if arg in ("nano_image", "local_image"):
+        _image_stage(c)
     return c
 
 
@@ -99,7 +100,7 @@ def _small(c: ConfigDict) -> None:
 
 
 def _image_stage(c: ConfigDict) -> None:
-    """nano's parameter tree with one tap in time, for one-frame clips; inflation.py makes it a video model."""
+    """The same parameter tree with one tap in time, for one-frame clips; inflation.py makes it a video model."""
     c.model.kernel_time = (1, 1, 1)
     c.data.num_frames = 1
     c.train.batch_size, c.train.steps = 32, 4_000

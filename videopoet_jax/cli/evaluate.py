@@ -13,12 +13,18 @@ import click
 @click.option("--prompts", "limit", type=click.IntRange(1), help="Only the first so many of the 52 prompts.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Draw the first clips of the model (PNG).")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table with every clip's scores.")
+@click.option("--clips", "folder", type=click.Path(path_type=Path), help="Instead: a folder of real videos.")
+@click.option("--out-dir", type=click.Path(path_type=Path), default="evaluation", show_default=True,
+              help="With --clips: where the sheet, the figures and the clips go.")  # fmt: skip
 @click.option("--guidance-scale", type=float)
 @click.option("--temperature", type=float)
 @click.option("--top-k", type=int)
 @click.option("--top-p", type=float)
-def command(model, seeds, limit, sheet, report, **sampling) -> None:
-    """Score MODEL's text-to-video on moving_digits: the 52 held-out triples, by code that knows nothing of the model."""
+def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> None:
+    """Score MODEL's text-to-video on moving_digits: the 52 held-out triples, by code that knows nothing of the model.
+
+    With --clips: its copies and continuations of the held-out part of a folder of real videos.
+    """
     from videopoet_jax.data.moving_digits import HELD_OUT
     from videopoet_jax.evaluate import digit_table
     from videopoet_jax.generate.pipeline import VideoPoet
@@ -26,6 +32,11 @@ def command(model, seeds, limit, sheet, report, **sampling) -> None:
 
     use_compilation_cache()
     vp = VideoPoet.from_pretrained(model)
+    if folder:
+        from videopoet_jax.cli.evaluate_clips import report as report_on_clips
+
+        report_on_clips(vp, folder, out_dir)
+        return
     triples = HELD_OUT[:limit]
     prompts = [f"a {t.colour} {t.digit} moving {t.direction}" for t in triples]
     systems = _systems(vp, model, dict(zip(prompts, triples, strict=True)), seeds, sampling, sheet)

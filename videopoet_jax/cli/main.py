@@ -16,6 +16,8 @@ COMMANDS = {
     "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
     "data": "Clips as token records, for training the language model.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
+    "curves": "The logs of training runs as a picture.",
+    "export": "Trained models as one directory for from_pretrained.",
     "info": "What a model, a checkpoint or this machine is.",
 }
 

@@ -209,7 +209,7 @@ def layout_of(config: ConfigDict, task: Any) -> Any:
     from videopoet_jax.sequence import Grid, layout_for
 
     data = config.data
-    grid = Grid(data.frames, data.height, data.width, data.spatial_stride, data.audio_levels)
+    grid = Grid(data.num_frames, data.height, data.width, data.spatial_stride, data.audio_levels)
     vocabulary = PrefixLM(**config.model).vocabulary
     source = "moving_digits" if data.source == "moving_digits" else "video"
     return layout_for(task, grid, vocabulary=vocabulary, text_length=data.text_length, source=source)
@@ -233,10 +233,10 @@ def recipe_for(config: ConfigDict, workdir: Path) -> Recipe:
     match config.model_type:
         case "videopoet_video_tokenizer":
             return video_tokenizer(config)
-        case "audio_tokenizer":
+        case "videopoet_audio_tokenizer":
             return audio_tokenizer(config)
-        case "text_encoder":
+        case "videopoet_text_encoder":
             return text_encoder(config, workdir)
-        case "prefix_lm":
+        case "videopoet_lm":
             return language_model(config)
     raise ValueError(f"model_type {config.model_type!r}: nothing here trains one; see the configs that ship.")

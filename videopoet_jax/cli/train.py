@@ -1,6 +1,8 @@
 """`videopoet train`: any model of the library, from its config, in the one training loop."""
 
+import json
 import math
+import time
 from pathlib import Path
 
 import click
@@ -8,18 +10,15 @@ import click
 
 @click.command()
 @click.option("--config", "spec", required=True, help="Such as video_tokenizer:nano, or a file: my.py:variant.")
-@click.option(
-    "--workdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs."
-)
+@click.option("--workdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
 @click.option("--init", "start", help="A shipped name or a directory of weights to start from; images are inflated.")
-@click.option(
-    "--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end."
-)
+@click.option("--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end.")
+@click.option("--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps.")
 @click.option("--preview-every", type=click.IntRange(1), help="Steps between pictures of held-out examples.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
-def command(spec, workdir, overrides, start, directory, preview_every, checkpoint_every, log_every) -> None:
+def command(spec, workdir, overrides, start, directory, minutes, **every) -> None:
     """Train a model; the same command goes on where a stopped run ended."""
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes import recipe_for
@@ -27,67 +26,120 @@ def command(spec, workdir, overrides, start, directory, preview_every, checkpoin
 
     config = load_config(spec, overrides)
     use_compilation_cache()
-    recipe = recipe_for(config, workdir)
-    state = _train(config, recipe, workdir, start, preview_every, checkpoint_every, log_every)
+    run = Run(config, recipe_for(config, workdir), start)
+    if minutes is not None:
+        config.train.steps = run.steps_within(minutes, workdir)
+    state = run.train(workdir, **every)
     if directory:
-        params = state.params if state.ema_params is None else state.ema_params
-        recipe.export(params, state.extra, directory)
+        run.recipe.export(averaged(state), state.extra, directory)
         click.echo(f"wrote {directory}")
 
 
-def _train(config, recipe, workdir, start, preview_every, checkpoint_every, log_every):
-    import jax
+def averaged(state):
+    """The parameters to keep: the moving average where there is one."""
+    return state.params if state.ema_params is None else state.ema_params
 
-    from videopoet_jax.parallel import initialize, make_mesh
-    from videopoet_jax.training.loop import fit
-    from videopoet_jax.training.optimizer import make_optimizer
-    from videopoet_jax.training.schedules import make_schedule
-    from videopoet_jax.training.state import create_state
-    from videopoet_jax.training.step import make_train_step
 
-    train = config.train
-    # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
-    devices = jax.devices()
-    if jax.default_backend() == "cpu":
-        devices = devices[: math.gcd(train.batch_size, len(devices))]
-    mesh = make_mesh(devices)
-    key = jax.random.key(config.seed)
-    params, extra = recipe.start(start) if start else (initialize(recipe.init, mesh, key), recipe.extra)
-    schedule = make_schedule(
-        name=train.schedule,
-        peak=train.learning_rate,
-        steps=train.steps,
-        warmup_steps=train.warmup_steps,
-        end=train.learning_rate_end,
-    )
-    optimizer = make_optimizer(
-        name=train.optimizer,
-        learning_rate=schedule,
-        b1=train.b1,
-        b2=train.b2,
-        eps=train.eps,
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
-    )
-    decay = train.ema_decay or None
-    state = create_state(params, optimizer, mesh=mesh, key=key, extra=extra, ema=decay is not None)
-    pictures = workdir / "pictures"
+class Run:
+    """A config and its recipe on this machine's devices."""
 
-    def preview(state):
-        pictures.mkdir(parents=True, exist_ok=True)
-        params = state.params if state.ema_params is None else state.ema_params
-        return recipe.preview(params, state.extra, pictures, int(state.step))
+    def __init__(self, config, recipe, start: str | None) -> None:
+        import jax
 
-    return fit(
-        state=state,
-        train_step=make_train_step(recipe.loss_fn, optimizer, ema_decay=decay),
-        batches=recipe.batches,
-        steps=train.steps,
-        mesh=mesh,
-        workdir=workdir,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        evaluate_every=preview_every,
-        evaluate=preview if recipe.preview else None,
-        config=config,
-    )
+        from videopoet_jax.parallel import make_mesh
+
+        self.config, self.recipe, self.start = config, recipe, start
+        # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
+        devices = jax.devices()
+        if jax.default_backend() == "cpu":
+            devices = devices[: math.gcd(config.train.batch_size, len(devices))]
+        self.mesh = make_mesh(devices)
+
+    def begin(self):
+        """The state before the first step, and the step."""
+        import jax
+
+        from videopoet_jax.parallel import initialize
+        from videopoet_jax.training.optimizer import make_optimizer
+        from videopoet_jax.training.schedules import make_schedule
+        from videopoet_jax.training.state import create_state
+        from videopoet_jax.training.step import make_train_step
+
+        train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
+        if self.start:
+            params, extra = recipe.start(self.start)
+        else:
+            params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
+        schedule = make_schedule(
+            name=train.schedule,
+            peak=train.learning_rate,
+            steps=train.steps,
+            warmup_steps=min(train.warmup_steps, train.steps - 1),
+            end=train.learning_rate_end,
+        )
+        optimizer = make_optimizer(
+            name=train.optimizer,
+            learning_rate=schedule,
+            b1=train.b1,
+            b2=train.b2,
+            eps=train.eps,
+            weight_decay=train.weight_decay,
+            clip_norm=train.clip_norm,
+        )
+        decay = train.ema_decay or None
+        state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
+        return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay)
+
+    def steps_within(self, minutes: float, workdir: Path) -> int:
+        """How many steps fit into `minutes`, compiling included; written down, so that a resumed run aims at the same."""
+        import jax
+
+        from videopoet_jax.training.compilation import CompiledStep
+        from videopoet_jax.training.loop import next_batch
+
+        note = workdir / "steps.json"
+        if note.is_file():
+            return json.loads(note.read_text())["steps"]
+        begun = time.perf_counter()
+        state, step = self.begin()
+        compiled, trials = CompiledStep(step, self.mesh, click.echo), 4
+        with jax.set_mesh(self.mesh):
+            batch, _ = next_batch(self.recipe.batches, 0, self.mesh)
+            for trial in range(trials + 1):
+                state, metrics = compiled(state, batch)
+                jax.block_until_ready(metrics)
+                if trial == 0:
+                    timed = time.perf_counter()
+        seconds = (time.perf_counter() - timed) / trials
+        self.recipe.batches.set_state({**self.recipe.batches.get_state(), "next_batch": 0})
+        left = minutes * 60 - (time.perf_counter() - begun)
+        steps = max(10, int(left / seconds))
+        click.echo(f"{seconds:.2f} s a step: {steps} steps fit into {minutes:g} minutes")
+        workdir.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"steps": steps}))
+        return steps
+
+    def train(self, workdir: Path, *, preview_every: int | None, checkpoint_every: int, log_every: int):
+        """Runs the loop; pictures of held-out examples go to `workdir/pictures`."""
+        from videopoet_jax.training.loop import fit
+
+        state, step = self.begin()
+        pictures = workdir / "pictures"
+
+        def preview(state):
+            pictures.mkdir(parents=True, exist_ok=True)
+            return self.recipe.preview(averaged(state), state.extra, pictures, int(state.step))
+
+        return fit(
+            state=state,
+            train_step=step,
+            batches=self.recipe.batches,
+            steps=self.config.train.steps,
+            mesh=self.mesh,
+            workdir=workdir,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
+            evaluate_every=preview_every,
+            evaluate=preview if self.recipe.preview else None,
+            config=self.config,
+        )

@@ -23,7 +23,7 @@ from videopoet_jax.parallel.shardings import param_shardings
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.sequence.layout import Layout
 
-MODEL_TYPE = "prefix_lm"
+MODEL_TYPE = "videopoet_lm"
 PART = "lm"
 FIELDS = tuple(f.name for f in dataclasses.fields(PrefixLM) if f.name not in ("parent", "name"))
 DIGESTS = "tokenizers"  # {"video_tokenizer": "sha256:…", …} of the models that this one was trained with
