@@ -1,8 +1,8 @@
 """Records come back as they were; a damaged one is an error that names file and record, and never another example."""
 
+import copy
 import json
 import os
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -67,7 +67,7 @@ def test_threads_and_copies_read_the_same(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         for index, got in enumerate(pool.map(source.__getitem__, list(range(40)) * 5)):
             assert_same(got, example(index % 40))
-    assert_same(pickle.loads(pickle.dumps(source))[7], example(7))  # as a loader's processes copy it
+    assert_same(copy.deepcopy(source)[7], example(7))  # as a loader's processes copy it
 
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path):
