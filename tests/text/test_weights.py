@@ -1,0 +1,111 @@
+"""Published T5 v1.1 weights: equality with another implementation, and no tensor lost or made up."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.numpy import save_file
+
+from videopoet_jax.text import weights
+from videopoet_jax.text.embed import TextEncoder
+from videopoet_jax.text.t5 import T5Encoder, relative_buckets
+from videopoet_jax.text.vocabulary import FILE
+
+HF = dict(
+    vocab_size=400, d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4, relative_attention_num_buckets=32,
+    relative_attention_max_distance=128, layer_norm_epsilon=1e-6, feed_forward_proj="gated-gelu",
+)  # fmt: skip
+CONFIG = weights.config_from_huggingface(HF)
+
+
+def random_tensors() -> dict[str, np.ndarray]:
+    rng, shapes = np.random.default_rng(0), weights.shapes(CONFIG)
+    names = {t.format(i=i): o for o, t in weights.NAMES.items() for i in range(CONFIG["depth"])}
+    return {t: rng.normal(0, 0.2, shapes[o]).astype(np.float32) for t, o in names.items()}
+
+
+def run(params: dict, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.jit(T5Encoder(**CONFIG, dtype="float32").apply)({"params": params}, ids, mask))
+
+
+def test_equal_to_transformers():
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.T5Config(**HF, dropout_rate=0.0)
+    reference = transformers.T5EncoderModel(config).eval()
+    with torch.no_grad():  # norms start at one and the bias small: make every tensor count
+        for parameter in reference.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    ids = np.random.default_rng(1).integers(3, 400, (3, 150))
+    mask = np.arange(150)[None] < np.array([[150], [7], [1]])
+    with torch.no_grad():
+        theirs = reference(
+            torch.tensor(ids), attention_mask=torch.tensor(mask.astype(np.int64))
+        ).last_hidden_state.numpy()
+    tensors = {name: value.numpy() for name, value in reference.state_dict().items()}
+    ours = run(weights.params_from_huggingface(tensors, CONFIG), ids.astype(np.int32), mask)
+    assert np.std(theirs[mask]) > 0.5
+    assert_allclose(ours[mask], theirs[mask], atol=2e-5)
+
+
+def test_buckets_equal_to_transformers():
+    torch = pytest.importorskip("torch")
+    attention = pytest.importorskip("transformers.models.t5.modeling_t5").T5Attention
+    relative = torch.arange(600)[None, :] - torch.arange(600)[:, None]
+    for buckets, distance in ((32, 128), (16, 40)):
+        theirs = attention._relative_position_bucket(relative, True, buckets, distance).numpy()
+        assert_array_equal(relative_buckets(600, buckets=buckets, max_distance=distance), theirs)
+
+
+def test_every_tensor_is_accounted_for():
+    tensors = random_tensors()
+    tree = weights.params_from_huggingface(tensors, CONFIG)
+    assert tree["layers"]["attention"]["query"].shape == (2, 64, 4, 16)
+    wo = tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"]
+    assert_array_equal(tree["layers"]["mlp"]["down"][1], wo.T)
+    extra = {**tensors, "encoder.block.2.layer.0.layer_norm.weight": np.ones(64, np.float32)}
+    with pytest.raises(ValueError, match="missing: none; unexpected: encoder.block.2.layer.0.layer_norm.weight"):
+        weights.params_from_huggingface(extra, CONFIG)
+    del tensors["encoder.block.1.layer.0.SelfAttention.k.weight"]
+    with pytest.raises(ValueError, match="missing: encoder.block.1.layer.0.SelfAttention.k.weight; unexpected: none"):
+        weights.params_from_huggingface(tensors, CONFIG)
+
+
+def test_the_decoder_is_left_out_and_a_second_embedding_must_agree():
+    tensors = random_tensors()
+    full = {**tensors, "decoder.block.0.anything": np.ones(1), "lm_head.weight": np.ones((400, 64))}
+    full[weights.COPY] = tensors["shared.weight"]
+    assert_array_equal(weights.params_from_huggingface(full, CONFIG)["embedding"], tensors["shared.weight"])
+    del full["shared.weight"]
+    assert_array_equal(weights.params_from_huggingface(full, CONFIG)["embedding"], tensors["shared.weight"])
+    with pytest.raises(ValueError, match="differs from shared.weight"):
+        weights.params_from_huggingface({**tensors, weights.COPY: tensors["shared.weight"] + 1}, CONFIG)
+
+
+def test_wrong_shapes_and_other_t5s_are_refused():
+    tensors = random_tensors()
+    tensors["encoder.final_layer_norm.weight"] = np.ones(65, np.float32)
+    with pytest.raises(ValueError, match=r"final_layer_norm.weight: shape \(65,\).*\(64,\)"):
+        weights.params_from_huggingface(tensors, CONFIG)
+    with pytest.raises(ValueError, match="'relu'.*T5 v1.1"):
+        weights.config_from_huggingface({**HF, "feed_forward_proj": "relu"})
+    with pytest.raises(ValueError, match="lacks d_kv"):
+        weights.config_from_huggingface({k: v for k, v in HF.items() if k != "d_kv"})
+
+
+def test_a_sharded_checkpoint_directory_loads(pieces, tmp_path):
+    tensors = random_tensors()
+    names = sorted(tensors)
+    shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, members in shards.items():
+        save_file({name: tensors[name] for name in members}, tmp_path / file)
+    index = {"weight_map": {name: file for file, members in shards.items() for name in members}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", **HF, "architectures": ["T5EncoderModel"]}))
+    pieces.save(tmp_path / FILE)
+    encoder = TextEncoder.from_pretrained(tmp_path)
+    tokens = encoder.tokenize(["a red 3 moving left"], 12)
+    direct = run(weights.params_from_huggingface(tensors, CONFIG), tokens.ids, tokens.mask)
+    assert_allclose(np.asarray(encoder.embed(tokens.ids, tokens.mask))[tokens.mask], direct[tokens.mask], atol=1e-5)

@@ -1,0 +1,120 @@
+"""`TextEncoder`: prompts in, frozen embeddings out. What the language model's text slots are filled with."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from videopoet_jax.parallel.shardings import param_shardings
+from videopoet_jax.pretrained import files
+from videopoet_jax.text import weights
+from videopoet_jax.text.t5 import T5Encoder
+from videopoet_jax.text.vocabulary import FILE, Pieces, Tokens
+
+MODEL_TYPE = "videopoet_text_encoder"
+PART = "text_encoder"  # its folder inside a pipeline's directory
+FIELDS = tuple(name for name in T5Encoder.__dataclass_fields__ if name not in ("parent", "name", "dtype"))
+DIGEST = "vocabulary_sha256"  # in config.json, so that the digest of a model covers its vocabulary too
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(
+    model: T5Encoder, params: Mapping[str, Any], ids: Int[Array, "b l"], mask: Bool[Array, "b l"]
+) -> Float[Array, "b l d"]:
+    return jnp.where(mask[..., None], model.apply({"params": params}, ids, mask), 0)
+
+
+class TextEncoder:
+    """A vocabulary, a T5 encoder and its weights.
+
+    encoder = TextEncoder.from_pretrained("nano")
+    tokens = encoder.tokenize(["a red 3 moving left"], 16)
+    embeddings = encoder.embed(tokens.ids, tokens.mask)        # [1 16 128]
+    """
+
+    def __init__(self, config: Mapping[str, Any], params: Mapping[str, Any], pieces: Pieces):
+        self.model = T5Encoder(**config)
+        if len(pieces) > self.model.vocabulary:
+            raise ValueError(
+                f"{len(pieces)} pieces: the embedding has {self.model.vocabulary} rows; "
+                f"take the {FILE} that the weights were trained with."
+            )
+        self.config, self.params, self.pieces = dict(config), params, pieces
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None
+    ) -> "TextEncoder":
+        """A shipped name, a directory of `save_pretrained`, or one of a Hugging Face T5 v1.1 checkpoint.
+
+        `dtype` of weights and computation: None is float32 on CPU and bfloat16 on accelerators. With a mesh the
+        weights are spread over it as their logical axes say.
+
+        Raises:
+            FileNotFoundError, ValueError: see `pretrained.files` and `weights`.
+        """
+        directory = files.resolve(name_or_dir, PART)
+        dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        pieces = Pieces.load(directory / FILE)
+        if weights.is_huggingface(directory):
+            config, params = weights.load_huggingface(directory, dtype)
+        else:
+            config = files.read_config(directory, MODEL_TYPE, {*FIELDS, DIGEST})
+            expected = config.pop(DIGEST)
+            if pieces.sha256 != expected:
+                raise ValueError(
+                    f"{directory / FILE}: its SHA-256 starts {pieces.sha256[:8]}, the config names {expected[:8]}; "
+                    f"restore the file that belongs to these weights."
+                )
+            params = files.load_params(directory, dtype)
+        config["dtype"] = dtype
+        weights.check_shapes(params, abstract_params(T5Encoder(**config)), directory)
+        if mesh is None:
+            return cls(config, jax.tree.map(jnp.asarray, params), pieces)
+        boxed = abstract_params(T5Encoder(**config), boxed=True)
+        return cls(config, jax.device_put(params, param_shardings(boxed, mesh)), pieces)
+
+    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
+        """Writes config.json, model.safetensors and the vocabulary."""
+        fields = {name: self.config[name] for name in FIELDS}
+        files.save_params(directory, jax.tree.map(np.asarray, dict(self.params)), dtype)
+        self.pieces.save(os.path.join(directory, FILE))
+        files.write_config(directory, MODEL_TYPE, {**fields, DIGEST: self.pieces.sha256})
+
+    @property
+    def width(self) -> int:
+        return self.model.width
+
+    def tokenize(self, prompts: Sequence[str], length: int) -> Tokens:
+        """ids, mask and which prompts were cut; any script and any length of prompt. An empty one is `</s>` alone."""
+        return self.pieces.encode(prompts, length)
+
+    def embed(
+        self, ids: Int[np.ndarray | Array, "b l"], mask: Bool[np.ndarray | Array, "b l"], *, rows: int = 1
+    ) -> Float[Array, "b l d"]:
+        """Embeddings, zero where the mask is False.
+
+        Always the same `rows` prompts to one call of the compiled encoder: a matrix product may round differently at
+        another size, and a prompt must mean the same alone and in company. Embed a data set with more rows.
+        """
+        count = ids.shape[0]
+        padding = ((0, -count % rows), (0, 0))
+        ids, mask = jnp.pad(jnp.asarray(ids), padding), jnp.pad(jnp.asarray(mask), padding)
+        chunks = [_embed(self.model, self.params, ids[i : i + rows], mask[i : i + rows]) for i in range(0, count, rows)]
+        empty = jnp.zeros((0, ids.shape[1], self.width), self.model.dtype)
+        return jnp.concatenate([empty, *chunks])[:count]
+
+
+def abstract_params(model: T5Encoder, *, boxed: bool = False) -> dict[str, Any]:
+    """Shapes of the model's parameters, nothing computed; `boxed` keeps their logical axis names."""
+    ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    mask = jax.ShapeDtypeStruct((1, 8), jnp.bool_)
+    params = jax.eval_shape(model.init, jax.random.key(0), ids, mask)["params"]
+    return params if boxed else nn.meta.unbox(params)
