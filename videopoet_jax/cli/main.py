@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
     tune_xla(arguments[0] if arguments else "")
     try:
-        videopoet(arguments, standalone_mode=False)
+        videopoet(arguments, prog_name="videopoet", standalone_mode=False)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:

@@ -1,0 +1,32 @@
+"""Configs by name or by file, and changes to them."""
+
+import pytest
+
+from videopoet_jax.cli.configuration import load_config, names
+
+
+def test_every_config_that_ships_is_found_by_name_and_by_file():
+    assert {"lm", "video_tokenizer", "audio_tokenizer", "text_encoder", "pipeline"} <= set(names())
+    by_name, by_file = load_config("video_tokenizer:nano"), load_config("configs/video_tokenizer.py:nano")
+    assert by_name.to_dict() == by_file.to_dict()
+
+
+def test_a_change_keeps_the_type():
+    config = load_config("lm:nano", ("train.steps=7", "train.learning_rate=1", "data.records=some/where"))
+    assert config.train.steps == 7
+    assert isinstance(config.train.learning_rate, float)
+    assert config.data.records == "some/where"
+
+
+@pytest.mark.parametrize("spec", ["lm:nope", "nope", "nope.py:nano", "../lm:nano"])
+def test_an_unknown_config_is_refused(spec):
+    with pytest.raises(ValueError, match="nope|lm"):
+        load_config(spec)
+
+
+@pytest.mark.parametrize("name", ["video_tokenizer", "audio_tokenizer", "text_encoder", "lm"])
+def test_every_trainable_config_says_all_that_the_trainer_reads(name):
+    train = load_config(f"{name}:nano").train
+    needed = {"batch_size", "steps", "learning_rate", "learning_rate_end", "warmup_steps", "schedule", "optimizer",
+              "b1", "b2", "eps", "weight_decay", "clip_norm", "ema_decay"}  # fmt: skip
+    assert needed <= set(train)

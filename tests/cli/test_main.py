@@ -1,0 +1,90 @@
+"""The command line: quick to start, and every bad input is one line that says value, rule and remedy."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from videopoet_jax.cli.main import COMMANDS, main, videopoet
+
+STARTS = (
+    "import sys; import videopoet_jax; from videopoet_jax.cli.main import main\n"
+    "try: main(['--help'])\n"
+    "except SystemExit as leave: assert leave.code == 0, leave.code\n"
+    "print(sorted(m for m in ('jax', 'tensorflow', 'numpy') if m in sys.modules))"
+)
+
+
+def fails(arguments, capsys):
+    """The one line on stderr of a command that must fail."""
+    with pytest.raises(SystemExit) as leave:
+        main([str(a) for a in arguments])
+    assert leave.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return lines[0]
+
+
+def test_help_imports_neither_jax_nor_numpy_nor_tensorflow():
+    result = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_help_lists_has_help(name, capsys):
+    main([name, "--help"])
+    assert f"Usage: videopoet {name} [OPTIONS]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "a red 3", "--model", "nowhere"], "'nowhere': neither a shipped model"),
+        (["generate", "a red 3", "--out", "clip.avi"], "clips are written as mp4"),
+        (["generate", "a red 3", "--out", "/dev/null/clip.mp4"], "/dev/null"),
+        (["generate", "--prompts-file", "missing.txt"], "missing.txt: no such file"),
+        (["generate", "one", "--prompts-file", "missing.txt"], "both were given"),
+        (["generate", "--seed", "three"], "'three' is not a valid integer"),
+        (["reconstruct", "missing.mp4", "--out", "x.mp4"], "missing.mp4"),
+        (["train", "--config", "lm:giant", "--workdir", "w"], "lm size 'giant': unknown; use one of nano"),
+        (["train", "--config", "wrong:nano", "--workdir", "w"], "config 'wrong': unknown; use one of"),
+        (["train", "--config", "lm:nano", "--workdir", "w", "--set", "train.stepz=3"], "no key 'train.stepz'"),
+        (["train", "--config", "lm:nano", "--workdir", "w", "--set", "train.steps=many"], "train.steps is a int"),
+        (["train", "--config", "lm:nano", "--workdir", "w", "--set", "train"], "write KEY=VALUE"),
+        (["info", "nowhere"], "neither a shipped model"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in fails(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_videos_are_one_line(tmp_path, capsys):
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("not a video")
+    for path in (empty, text, tmp_path):
+        assert path.name in fails(["reconstruct", path, "--out", tmp_path / "x.mp4"], capsys)
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_prompts_file_must_hold_prompts_in_utf8(tmp_path, capsys):
+    blank, latin = tmp_path / "blank.txt", tmp_path / "latin.txt"
+    blank.write_text("\n  \n")
+    latin.write_bytes("un carré".encode("latin-1"))
+    assert "no prompt in it" in fails(["generate", "--prompts-file", blank], capsys)
+    assert "not UTF-8" in fails(["generate", "--prompts-file", latin], capsys)
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(FileNotFoundError):
+        main(["generate", "a red 3", "--model", "nowhere", "--debug"])
+
+
+def test_commands_are_listed_in_the_order_of_use():
+    assert list(COMMANDS)[:3] == ["generate", "reconstruct", "train"]
+    assert videopoet.list_commands(click.Context(videopoet)) == list(COMMANDS)
