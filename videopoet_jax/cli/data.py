@@ -60,7 +60,7 @@ class Tokenize:
         from videopoet_jax.video.tokenizer import VideoTokenizer
 
         self.video = VideoTokenizer.from_pretrained(models / "video_tokenizer")
-        self.audio = AudioTokenizer.from_pretrained(models / "audio_tokenizer")
+        self.audio = AudioTokenizer.from_pretrained(models / "audio_tokenizer", rows=batch_size)
         self.text = TextEncoder.from_pretrained(models / "text_encoder")
         self.batch_size, self.data = batch_size, data
 

@@ -16,7 +16,8 @@ def command(spec, overrides, models, out, dtype) -> None:
     """Join trained models into one directory, which `VideoPoet.from_pretrained` and `--model` take."""
     from videopoet_jax.audio.tokenizer import AudioTokenizer
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.generate.pipeline import Settings, VideoPoet, check_digests
+    from videopoet_jax.generate.inputs import Settings
+    from videopoet_jax.generate.pipeline import VideoPoet, check_digests
     from videopoet_jax.lm.language_model import LanguageModel
     from videopoet_jax.text.embed import TextEncoder
     from videopoet_jax.video.tokenizer import VideoTokenizer

@@ -79,6 +79,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
 
 def audio_tokenizer(config: ConfigDict) -> Recipe:
     """Sound → codes → sound, on random crops."""
+    from videopoet_jax.audio.crops import make_crop
     from videopoet_jax.audio.losses import make_loss
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.audio.tokenizer import AudioTokenizer
@@ -88,11 +89,12 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     key = jax.random.key(config.seed)
     empty = model.init(key, jnp.zeros((1, data.crop)), jnp.ones((1,), jnp.int32))["codebooks"]
 
-    def crop(example: dict, rng: np.random.Generator) -> dict:
-        sound = example["audio"]
-        start = 0 if rng.random() < data.start_share else int(rng.integers(len(sound) - data.crop + 1))
-        sound = sound[start : start + data.crop]
-        return {"audio": sound / max(1e-3, np.abs(sound).max()) if data.peak_normalise else sound}
+    crop = make_crop(
+        samples=data.crop,
+        start_share=data.start_share,
+        transient_share=data.transient_share,
+        peak_normalise=data.peak_normalise,
+    )
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
         trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])

@@ -10,11 +10,15 @@ import click
 
 @click.command()
 @click.option("--config", "spec", required=True, help="Such as video_tokenizer:nano, or a file: my.py:variant.")
-@click.option("--workdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs.")
+@click.option(
+    "--workdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
 @click.option("--init", "start", help="A shipped name or a directory of weights to start from; images are inflated.")
 @click.option("--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end.")
-@click.option("--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps.")
+@click.option(
+    "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
+)
 @click.option("--preview-every", type=click.IntRange(1), help="Steps between pictures of held-out examples.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)

@@ -10,8 +10,6 @@ written = vp.lm.generate(prepared)
 
 import dataclasses
 import os
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,46 +20,22 @@ from jax.sharding import Mesh
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.data.media import fit
 from videopoet_jax.generate.clip import Clip
+from videopoet_jax.generate.inputs import (
+    Settings,
+    default_task,
+    given_frames,
+    refuse_untrained,
+    warn_of_strangers,
+)
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
 from videopoet_jax.pretrained import digest, read_config, resolve, write_config
-from videopoet_jax.sequence import TASKS, Grid, assemble, disassemble, get_task, layout_for
+from videopoet_jax.sequence import Grid, assemble, disassemble, get_task, layout_for
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.video.tokenizer import VideoTokenizer
 
 MODEL_TYPE = "videopoet"
 PARTS = ("video_tokenizer", "audio_tokenizer", "text_encoder")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a pipeline's `config.json` holds beside the models.
-
-    Attributes:
-        num_frames, height, width, fps, sample_rate: of the clips it was trained on, and by default makes.
-        audio_levels: RVQ levels that the language model writes.
-        text_length: text slots.
-        source: value of the `<source:…>` token.
-        tasks: names of the tasks it was trained on.
-        guidance_scale, temperature, top_k, top_p: the sampling that `generate` uses unless told otherwise.
-        grammar, grammar_pattern: the prompts it understands, in words and as a regular expression; empty for any.
-    """
-
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    sample_rate: int
-    audio_levels: int
-    text_length: int
-    source: str
-    tasks: tuple[str, ...]
-    guidance_scale: float | None
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    grammar: str
-    grammar_pattern: str
 
 
 class VideoPoet:
@@ -195,7 +169,8 @@ class VideoPoet:
         prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
         if not prompts or num_videos_per_prompt < 1:
             raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
-        self.warn_of_strangers([p for p in prompts if p])
+        told = [p for p in prompts if p]
+        warn_of_strangers(s, told, self.text_encoder.tokenize(told, s.text_length).truncated if told else [])
         frames = given_frames(image, video)
         name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
         grid = Grid(
@@ -257,19 +232,6 @@ class VideoPoet:
             guidance_scale=None if scale == 1 else scale,  # a scale of 1 needs no second row
         ).checked()
 
-    def warn_of_strangers(self, prompts: Sequence[str]) -> None:
-        """Warns once of prompts that the model's grammar does not hold, and of those that are cut."""
-        s = self.settings
-        strange = [p for p in prompts if s.grammar_pattern and not re.fullmatch(s.grammar_pattern, p.strip().lower())]
-        if strange:
-            warnings.warn(
-                f"{strange[0][:60]!r}: not a prompt this model was trained on, so expect little; it knows {s.grammar}.",
-                stacklevel=3,
-            )
-        cut = self.text_encoder.tokenize(list(prompts), s.text_length).truncated if prompts else []
-        if any(cut):
-            warnings.warn(f"{sum(cut)} prompts: longer than {s.text_length} pieces, cut to fit.", stacklevel=3)
-
     def _prefix_codes(self, layout: Any, frames: np.ndarray | None) -> dict[str, np.ndarray]:
         """Codes of the frames that the task reads, on the grid of the whole clip."""
         reads = max((span.stop for span in layout.task.reads if span.modality == "video"), default=0)
@@ -313,39 +275,4 @@ def check_digests(root: Path, lm: LanguageModel) -> None:
             raise ValueError(
                 f"{root / part}: its digest is {found[:19]}…, the language model was trained with {str(wanted)[:19]}…; "
                 f"use the {part} it was trained with, or train the language model anew."
-            )
-
-
-def given_frames(image: Any, video: Any) -> np.ndarray | None:
-    """The frames to start from, uint8 [t h w 3], of an image or a video."""
-    if image is not None and video is not None:
-        raise ValueError("image and video: both were given; an image is a video of one frame, give one of them.")
-    frames = image if video is None else video
-    if frames is None:
-        return None
-    frames = np.asarray(frames)
-    frames = frames[None] if frames.ndim == 3 else frames
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise ValueError(f"frames {frames.dtype} {list(frames.shape)}: give uint8 [h w 3] or [t h w 3].")
-    return frames
-
-
-def default_task(*, has_prompt: bool, given: int) -> str:
-    """The task that the inputs make plain: `prompt → text_to_video, 1 frame → image_to_video, 5 frames → …`"""
-    if given == 0:
-        return "text_to_video" if has_prompt else "unconditional"
-    if given == 1:
-        return "image_to_video"
-    name = f"frame_prediction_{given}"
-    if name not in TASKS:
-        raise ValueError(f"{given} frames given: a clip is continued from 1, 5, 9 or 13 frames; cut it to one of them.")
-    return name
-
-
-def refuse_untrained(settings: Settings, **inputs: Any) -> None:
-    """Raises for inputs that none of the model's tasks reads."""
-    for name, value in inputs.items():
-        if value is not None:
-            raise ValueError(
-                f"{name}: none of this model's tasks ({', '.join(settings.tasks)}) reads one; leave it out."
             )
