@@ -137,6 +137,17 @@ def test_the_rows_of_all_processes_together_are_the_batch_of_one(processes):
     assert [sum(rows, []) for rows in zip(*many, strict=True)] == one
 
 
+def test_random_transforms_do_not_depend_on_the_number_of_processes():
+    def draw(example, rng):
+        return {"x": rng.integers(10**9, size=2)}
+
+    part = Part(Squares(20), 1, 8, random_transform=draw)
+    one = mixture([part], seed=2)[5]["x"]
+    two = [mixture([part], seed=2, process=p, processes=2)[5]["x"] for p in range(2)]
+    np.testing.assert_array_equal(np.concatenate(two), one)
+    assert len(np.unique(one)) == one.size
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -11,6 +11,7 @@
 Batch number n holds the same examples for any number of processes; each process reads its own rows of it.
 """
 
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import grain
 import jax
 import numpy as np
+
+from videopoet_jax.data.shuffle import mix, shuffled
 
 Example = dict[str, Any]
 Transform = Callable[[Example], Example]
@@ -43,34 +46,37 @@ class Part(NamedTuple):
     random_transform: RandomTransform | None = None
 
 
-class _Numbered:
-    """A source whose examples carry their number."""
+class _Examples:
+    """The examples of a part that this process reads, epoch after epoch, transformed and numbered.
 
-    def __init__(self, source: Source):
-        self._source = source
+    `batches of 4, process 1 of 2: rows 0 1 2 3 … → places 2 3 6 7 …`
+    """
+
+    def __init__(self, part: Part, *, key: int, shuffle: bool, num_epochs: int | None, process: int, processes: int):
+        self._part, self._key, self._shuffle = part, key, shuffle
+        self._count = len(part.source)
+        self._rows = part.batch_size // processes
+        self._first = self._rows * process
+        total = sys.maxsize if num_epochs is None else self._count * num_epochs
+        self._length = total // part.batch_size * self._rows
 
     def __len__(self) -> int:
-        return len(self._source)
+        return self._length
 
-    def __getitem__(self, index: int) -> tuple[int, Example]:
-        return int(index), self._source[int(index)]
+    def __getitem__(self, row: int) -> Example:
+        batch, row = divmod(int(row), self._rows)
+        position = batch * self._part.batch_size + self._first + row
+        epoch, place = divmod(position, self._count)
+        number = shuffled(place, self._count, self._key + mix(epoch)) if self._shuffle else place
+        example = self._part.source[number]
+        if self._part.transform is not None:
+            example = self._part.transform(example)
+        if self._part.random_transform is not None:
+            example = self._part.random_transform(example, np.random.default_rng((self._key, position)))
+        return {**example, "example": np.int32(number)}
 
     def __repr__(self) -> str:
-        return f"{type(self._source).__name__}[{len(self)}]"
-
-
-class _ProcessRows(grain.MapDataset):
-    """The rows of each batch that this process reads: `batch 4, process 1 of 2 → rows 2 3, 6 7, 10 11 …`"""
-
-    def __init__(self, parent: grain.MapDataset, batch_size: int, process: int, processes: int):
-        super().__init__(parent)
-        self._batch, self._rows, self._first = batch_size, batch_size // processes, batch_size // processes * process
-
-    def __len__(self) -> int:
-        return len(self._parent) // self._batch * self._rows
-
-    def __getitem__(self, index: int) -> Any:
-        return self._parent[index // self._rows * self._batch + self._first + index % self._rows]
+        return f"{type(self._part.source).__name__}[{self._count}]"
 
 
 def _batches(
@@ -82,22 +88,12 @@ def _batches(
         raise ValueError(f"{part.source!r}: holds no examples; a source needs at least one.")
     if size < 1 or size % processes:
         raise ValueError(f"batch_size {size}: must be a positive multiple of the {processes} processes.")
-    dataset = grain.MapDataset.source(_Numbered(part.source)).seed(zlib.crc32(f"{seed}/{number}".encode()))
-    if shuffle:
-        dataset = dataset.shuffle()
-    if part.transform is not None:
-        dataset = dataset.map(lambda pair: (pair[0], part.transform(pair[1])))
-    if part.random_transform is not None:
-        dataset = dataset.random_map(lambda pair, rng: (pair[0], part.random_transform(pair[1], rng)))
-    dataset = dataset.map(lambda pair: {**pair[1], "example": np.int32(pair[0])})
-    dataset = dataset.repeat(num_epochs)
-    if len(dataset) < size:
-        raise ValueError(
-            f"{len(dataset)} examples for batch_size {size}: not one batch; choose at most {len(dataset)}."
-        )
-    if processes > 1:
-        dataset = _ProcessRows(dataset, size, process, processes)
-    return dataset.batch(size // processes, drop_remainder=True)
+    total = len(part.source) * (num_epochs or 0)
+    if num_epochs is not None and total < size:
+        raise ValueError(f"{total} examples for batch_size {size}: not one batch; choose at most {total}.")
+    key = zlib.crc32(f"{seed}/{number}".encode())
+    examples = _Examples(part, key=key, shuffle=shuffle, num_epochs=num_epochs, process=process, processes=processes)
+    return grain.MapDataset.source(examples).batch(size // processes, drop_remainder=True)
 
 
 class Loader:
@@ -207,7 +203,8 @@ def make_loader(
     Args:
         batch_size: rows of a batch over all processes; what is left at the end of the last epoch is dropped.
         transform: applied to every example.
-        random_transform: `(example, rng) → example`, after `transform`; `rng` depends on seed, epoch and example.
+        random_transform: `(example, rng) → example`, after `transform`; `rng` depends on the seed and the row's
+            place in the run, and on nothing else.
         num_epochs, num_threads, prefetch: as in `mixture`.
     """
     part = Part(source, 1.0, batch_size, transform, random_transform)

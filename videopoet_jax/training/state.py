@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Int, PRNGKeyArray
@@ -61,11 +62,15 @@ def purpose_key(key: PRNGKeyArray, purpose: str, step: Int[jax.Array, ""] | int)
 
 def _on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
     """`tree` with every leaf on `mesh`: a leaf that is already there stays, any other is replicated."""
+    whole = replicated(mesh)
 
     def place(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh:
             return leaf
-        return jax.device_put(leaf, replicated(mesh))
+        if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        # Through the host: other processes' devices take no array of this process's.
+        return jax.device_put(np.asarray(leaf), whole)
 
     return jax.tree.map(place, tree)
 
@@ -106,10 +111,10 @@ def create_state(
     with jax.set_mesh(mesh):
         opt_state = jax.jit(optimizer.init, out_shardings=_optimizer_shardings(optimizer, params, mesh))(params)
     return TrainState(
-        step=jax.device_put(jnp.zeros((), jnp.int32), replicated(mesh)),
+        step=_on_mesh(np.zeros((), np.int32), mesh),
         params=params,
         opt_state=opt_state,
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
         extra=_on_mesh({} if extra is None else extra, mesh),
-        key=jax.device_put(key, replicated(mesh)),
+        key=_on_mesh(key, mesh),
     )
