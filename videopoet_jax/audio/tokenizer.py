@@ -10,6 +10,7 @@ beginning of a longer one (XLA rounds differently for different shapes; here the
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -74,7 +75,7 @@ class AudioTokenizer:
         return samples // self.samples_per_frame
 
     @classmethod
-    def from_pretrained(cls, name_or_dir: str, *, rows: int = 1) -> "AudioTokenizer":
+    def from_pretrained(cls, name_or_dir: str | os.PathLike, *, rows: int = 1) -> "AudioTokenizer":
         """The tokenizer of a shipped name ("nano"), of a pipeline's directory, or of its own."""
         directory = resolve(name_or_dir, PART)
         config = read_config(directory, MODEL_TYPE, _fields())
@@ -84,7 +85,7 @@ class AudioTokenizer:
         except KeyError as error:
             raise ValueError(f"{directory}: weights without {error}; save them with save_pretrained.") from error
 
-    def save_pretrained(self, directory: str, *, dtype: str = "bfloat16") -> None:
+    def save_pretrained(self, directory: str | os.PathLike, *, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts."""
         books = {name: np.asarray(self.codebooks[name]) for name in ("embedding", "counts", "started")}
         books["started"] = books["started"].astype(np.uint8)

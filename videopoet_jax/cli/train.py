@@ -95,7 +95,7 @@ class Run:
         return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay)
 
     def steps_within(self, minutes: float, workdir: Path) -> int:
-        """How many steps fit into `minutes`, compiling included; written down, so that a resumed run aims at the same."""
+        """How many steps fit into `minutes`, compiling included; written down, so that a resumed run has the same."""
         import jax
 
         from videopoet_jax.training.compilation import CompiledStep

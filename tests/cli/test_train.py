@@ -1,0 +1,71 @@
+"""Every model trains from its config through the one loop, goes on where it stopped, and can be loaded afterwards."""
+
+import json
+
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.main import main
+from videopoet_jax.pretrained import files
+
+TRAIN = ["train.steps=4", "train.warmup_steps=1", "train.batch_size=4"]
+TINY = {
+    "video_tokenizer:nano": ["model.encoder_widths=(8,8,8)", "model.decoder_widths=(8,8,8)", "model.groups=4",
+                             "model.decoder_blocks=(1,1,1)", "model.code_bits=6", "data.size=16"],
+    "audio_tokenizer:nano": ["model.channels=2", "model.dim=8", "model.codebook_size=16", "data.size=16",
+                             "data.crop=3200", "loss.windows=(256,512)"],
+    "text_encoder:nano": ["data.captions=(200,200,200)"],
+}  # fmt: skip
+
+
+def train(config, workdir, *changes, export=None):
+    settings = [part for change in changes for part in ("--set", change)]
+    export = ["--export", str(export)] if export else []
+    main(["train", "--config", config, "--workdir", str(workdir), "--checkpoint-every", "2", *settings, *export])
+
+
+# Two of the three take minutes to compile; their losses' own tests run always.
+@pytest.mark.parametrize(
+    "config", ["text_encoder:nano", *(pytest.param(c, marks=pytest.mark.slow) for c in list(TINY)[:2])]
+)
+def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
+    changes = [*TINY[config], *TRAIN]
+    train(config, tmp_path / "whole", *changes, export=tmp_path / "a")
+    # The schedule looks ahead to step 4 in both; the first half is stopped by removing what came after step 2.
+    train(config, tmp_path / "halves", *changes, export=tmp_path / "b")
+    checkpoints = sorted((tmp_path / "halves" / "checkpoints").glob("0*"))
+    assert [p.name for p in checkpoints] == ["00000002", "00000004"]
+    import shutil
+
+    shutil.rmtree(checkpoints[-1])
+    train(config, tmp_path / "halves", *changes, export=tmp_path / "c")
+    first, *others = (files.flatten(files.load_params(tmp_path / name, None)) for name in "abc")
+    assert any(np.any(value != 0) for value in first.values())
+    for other in others:
+        assert all(np.array_equal(first[name], other[name]) for name in first)
+
+
+def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
+    arguments = ["train", "--config", "text_encoder:nano", "--workdir", str(tmp_path), "--minutes", "0.01",
+                 "--set", "data.captions=(200,200,200)", "--set", "train.batch_size=4"]  # fmt: skip
+    main(arguments)
+    steps = json.loads((tmp_path / "steps.json").read_text())["steps"]
+    assert steps >= 10 and "steps fit into" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints" / f"{steps:08d}").is_dir()
+
+
+def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
+    """From clips to token records to a language model that names the tokenizers it was trained with."""
+    from videopoet_jax.lm.language_model import LanguageModel
+    from videopoet_jax.pretrained import digest, resolve
+
+    models, records = resolve("nano"), tmp_path / "records"
+    main(["data", "prepare", "--config", "lm:nano", "--models", str(models), "--out", str(records), "--clips", "6"])
+    tiny = ["model.depth=1", "model.width=32", "model.heads=2", "model.kv_heads=1", "model.head_dim=16",
+            "model.rotary_sections=(8,4,4)", "model.mlp=32", "model.chain_hidden=16", "model.unroll=1"]  # fmt: skip
+    one_task = 'data.tasks={"text_to_video": 1.0}'
+    train("lm:nano", tmp_path / "run", *tiny, *TRAIN, f"data.records={records}", one_task, export=tmp_path / "lm")
+    lm = LanguageModel.from_pretrained(tmp_path / "lm")
+    assert lm.tokenizers["video_tokenizer"] == digest(models / "video_tokenizer")
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(record["loss"]) for record in losses if "loss" in record)
