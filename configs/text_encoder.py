@@ -6,15 +6,13 @@ text_encoder:xl     1.22 B parameters, for weights converted from the published 
 
 import ml_collections
 
+SIZES = ("nano", "xl")
+
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
-    """The config of a size.
-
-    Raises:
-        ValueError: an unknown size.
-    """
-    if arg not in ("nano", "xl"):
-        raise ValueError(f"text_encoder:{arg}: unknown size; use nano or xl.")
+    """The config of one of `SIZES`."""
+    if arg not in SIZES:
+        raise ValueError(f"text_encoder size {arg!r}: unknown; use one of {', '.join(SIZES)}.")
     c = ml_collections.ConfigDict()
     c.model_type = "videopoet_text_encoder"
     c.seed = 0

@@ -97,6 +97,9 @@ def test_files_that_do_not_belong_together_are_refused(encoder, saved, retrain, 
     (saved / "config.json").write_text(json.dumps({**config, "wdith": 32}))
     with pytest.raises(ValueError, match="unknown keys .'wdith'"):
         TextEncoder.from_pretrained(saved)
+    (saved / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        TextEncoder.from_pretrained(saved)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         TextEncoder.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="400 pieces.*200 rows"):

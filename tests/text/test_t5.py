@@ -138,5 +138,5 @@ def test_the_nano_encoder_is_small():
 
 
 def test_an_unknown_size_names_the_known_ones():
-    with pytest.raises(ValueError, match="text_encoder:huge.*nano or xl"):
+    with pytest.raises(ValueError, match="'huge'.*nano, xl"):
         load_config(f"{CONFIGS}/text_encoder.py:huge")

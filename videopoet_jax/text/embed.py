@@ -104,12 +104,12 @@ class TextEncoder:
         Always the same `rows` prompts to one call of the compiled encoder: a matrix product may round differently at
         another size, and a prompt must mean the same alone and in company. Embed a data set with more rows.
         """
-        count = ids.shape[0]
-        padding = ((0, -count % rows), (0, 0))
-        ids, mask = jnp.pad(jnp.asarray(ids), padding), jnp.pad(jnp.asarray(mask), padding)
+        count, padding = len(ids), ((0, -len(ids) % rows), (0, 0))
+        ids, mask = np.pad(np.asarray(ids), padding), np.pad(np.asarray(mask), padding)
         chunks = [_embed(self.model, self.params, ids[i : i + rows], mask[i : i + rows]) for i in range(0, count, rows)]
-        empty = jnp.zeros((0, ids.shape[1], self.width), self.model.dtype)
-        return jnp.concatenate([empty, *chunks])[:count]
+        if not chunks:
+            return jnp.zeros((*ids.shape, self.width), self.model.dtype)
+        return jnp.concatenate(chunks)[:count] if len(chunks) > 1 else chunks[0][:count]
 
 
 def abstract_params(model: T5Encoder, *, boxed: bool = False) -> dict[str, Any]:

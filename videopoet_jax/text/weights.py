@@ -47,8 +47,11 @@ FIELDS = {
 
 
 def is_huggingface(directory: str | os.PathLike) -> bool:
-    """Whether the directory's config.json is Hugging Face's of a T5."""
-    config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
+    """Whether the directory's config.json is Hugging Face's of a T5; a file that cannot be read is not."""
+    try:
+        config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
+    except ValueError:  # no JSON, no UTF-8: `files.read_config` says so
+        return False
     return isinstance(config, dict) and config.get("model_type") == "t5"
 
 
