@@ -1,8 +1,8 @@
 """How large a clip is: pixels, latents, tokens, audio frames, and the one clock that picture and sound share.
 
-    frames            0 | 1 2 3 4 | 5 6 7 8 | …      8 a second, 2,000 samples each
-    latents           0 |    1    |    2    | …      the first frame alone, then four frames each
-    audio frames    0…5 |  6…30   |  31…55  | …      320 samples (20 ms) each; floor(frames · 6.25)
+frames            0 | 1 2 3 4 | 5 6 7 8 | …      8 a second, 2,000 samples each
+latents           0 |    1    |    2    | …      the first frame alone, then four frames each
+audio frames    0…5 |  6…30   |  31…55  | …      320 samples (20 ms) each; floor(frames · 6.25)
 """
 
 import dataclasses
