@@ -1,0 +1,79 @@
+"""The real models on eight devices: where their parameters lie, and that a step there is a step on one device."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.lm.language_model import abstract_params
+from videopoet_jax.lm.transformer import PrefixLM
+from videopoet_jax.parallel import batch_sharding, initialize, make_mesh, param_shardings
+from videopoet_jax.training.optimizer import make_optimizer
+from videopoet_jax.training.state import create_state
+from videopoet_jax.training.step import make_train_step
+from videopoet_jax.video.losses import initial_extra, make_loss
+from videopoet_jax.video.tokenizer import build
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(data=2, fsdp=2, tensor=2)
+
+
+@pytest.mark.parametrize("size", ["300m", "1b", "8b"])
+def test_the_language_model_is_split_as_intended(size, mesh):
+    specs = jax.tree.map(
+        lambda s: s.spec, param_shardings(abstract_params(PrefixLM(**load_config(f"lm:{size}").model)), mesh)
+    )
+    layers = specs["layers"]
+    assert layers["attention"]["query"] == P(None, "fsdp", "tensor", None)
+    assert layers["mlp"]["gate"] == P(None, "fsdp", "tensor")
+    assert layers["mlp"]["down"] == P(None, "tensor", "fsdp")
+    assert "tensor" in specs["output"]["visual"] and "tensor" in specs["input"]["visual"]
+
+
+@pytest.mark.parametrize("variant", ["base", "large"])
+def test_the_video_tokenizer_is_split_as_intended(variant, mesh):
+    model = build(load_config(f"video_tokenizer:{variant}").model.to_dict())
+    video = jax.ShapeDtypeStruct((1, 5, 32, 32, 3), jnp.float32)
+    boxed = jax.eval_shape(model.init, jax.random.key(0), video)["params"]
+    specs = jax.tree.map(lambda s: s.spec, param_shardings(_without_pixels(boxed), mesh))
+    assert specs["encoder"]["stage0_block0"]["conv1"]["kernel"] == P(None, None, None, "fsdp", "tensor")
+    assert specs["decoder"]["stage1_up"]["kernel"] == P(None, None, None, "fsdp", "tensor")
+
+
+def _without_pixels(boxed):
+    """All but the convolutions from and to 3 colours, which do not divide."""
+    encoder = {k: v for k, v in boxed["encoder"].items() if k != "conv_in"}
+    decoder = {k: v for k, v in boxed["decoder"].items() if k != "conv_out"}
+    return {"encoder": encoder, "decoder": decoder}
+
+
+def test_a_video_step_on_eight_devices_is_the_step_on_one():
+    config = load_config("video_tokenizer:nano")
+    small = dict(encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8), decoder_blocks=(1, 1, 1), groups=4, code_bits=6)
+    model = build({**config.model.to_dict(), **small})
+    video = np.random.default_rng(0).integers(0, 256, (8, 5, 32, 32, 3), dtype=np.uint8)
+    optimizer = make_optimizer(
+        name="adam", learning_rate=1e-3, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.0, clip_norm=1.0
+    )
+    results = []
+    for mesh in (make_mesh(jax.devices()[:1]), make_mesh()):
+        params = initialize(
+            lambda key: model.init(key, jnp.zeros((1, 5, 32, 32, 3)))["params"], mesh, jax.random.key(0)
+        )
+        state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(1), extra=initial_extra())
+        batch = {"video": jax.device_put(video, batch_sharding(mesh))}
+        assert len({s.device for s in batch["video"].addressable_shards}) == mesh.size
+        with jax.set_mesh(mesh):
+            step = jax.jit(make_train_step(make_loss(model, config.loss.to_dict()), optimizer, ema_decay=None))
+            state, metrics = step(state, batch)
+        results.append((jax.tree.map(np.asarray, nn.meta.unbox(state.params)), float(metrics["loss"])))
+    (one, loss_one), (eight, loss_eight) = results
+    assert loss_one == pytest.approx(loss_eight, rel=1e-5)
+    # Adam's first step is ± the learning rate wherever a gradient is not nearly zero, so compare what is not.
+    close = [np.mean(np.abs(a - b) < 1e-4) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True)]
+    assert np.mean(close) > 0.99
