@@ -1,7 +1,7 @@
 # Sourced by the launch scripts: finds Python, makes .venv, installs this checkout into it. Run nothing by hand.
 # shellcheck shell=bash
 
-NEEDED_MB=3000 # measured: 1.9 GB of packages for `.[test]`, and room for pip to unpack them
+NEEDED_MB=3000 # measured: 1.2 GB of packages for `.[test]`, and room for pip to unpack them
 
 fail() {
     echo "error: $*" >&2
@@ -42,7 +42,7 @@ install_into_venv() {
         "$python" -m venv .venv || fail ".venv: could not be made; see the message above."
     fi
     echo "Installing jax, flax, optax, orbax, PyAV and what they need${extras:+ (extras: $extras)} into .venv:" \
-        "about 300 MB to download, 1.5 GB on disk, a few minutes, once."
+        "about 350 MB to download, 1.2 GB on disk, a few minutes, once."
     if ! .venv/bin/python -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" >"$log" 2>&1; then
         if grep -qiE 'connection|temporary failure|no matching distribution|timed out|resolve' "$log"; then
             fail "the package index cannot be reached (or lacks a package): connect to the network or set" \

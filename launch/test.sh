@@ -5,4 +5,5 @@ cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 . launch/environment.sh
 install_into_venv test
-exec .venv/bin/python -m pytest "$@"
+# Most of the time goes into compiling, one core a program: a worker for each core, whole files to a worker.
+exec .venv/bin/python -m pytest -n auto --dist loadfile "$@"
