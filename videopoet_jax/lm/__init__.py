@@ -3,6 +3,9 @@
 `transformer` reads, `logits` scores one table at a time, `loss` trains, `decode` writes.
 """
 
-from videopoet_jax.lm.transformer import PrefixLM, Tokens
+from videopoet_jax.layers.sampling import Sampling
+from videopoet_jax.lm.decode import generate
+from videopoet_jax.lm.loss import make_loss
+from videopoet_jax.lm.transformer import PrefixLM, Tokens, whole_sequence
 
-__all__ = ["PrefixLM", "Tokens"]
+__all__ = ["PrefixLM", "Sampling", "Tokens", "generate", "make_loss", "whole_sequence"]

@@ -9,7 +9,7 @@ through the model with the cache. With guidance every row has a twin below it (c
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.struct
@@ -25,7 +25,7 @@ from videopoet_jax.layers.positions import shift_left
 from videopoet_jax.layers.sampling import Sampling, draw
 from videopoet_jax.lm import logits
 from videopoet_jax.lm.tables import factor_codes, join_factors
-from videopoet_jax.lm.transformer import PrefixLM, Tokens, text_valid
+from videopoet_jax.lm.transformer import Batch, PrefixLM, Tokens, text_valid
 from videopoet_jax.sequence.grid import AUDIO_CODES
 from videopoet_jax.sequence.layout import Layout, Segment
 from videopoet_jax.sequence.vocabulary import AUDIO_OFFSET, VISUAL_OFFSET
@@ -135,7 +135,7 @@ def write_segment(
     return state if rest else choose(state, jnp.asarray(segment.stop - 1))
 
 
-def _prompt(batch: Mapping[str, Array], guided: bool) -> Prompt:
+def _prompt(batch: Batch, guided: bool) -> Prompt:
     """The rows of `generate`, and below them their twins."""
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
     sides = [("text", "text_mask"), ("empty_text", "empty_text_mask")][: 2 if guided else 1]
@@ -166,7 +166,7 @@ def written(layout: Layout) -> Iterator[tuple[Segment, int, bool]]:
 def generate(
     model: PrefixLM,
     params: Any,
-    batch: Mapping[str, Array],
+    batch: Batch,
     layout: Layout,
     keys: Key[Array, " b"],
     sampling: Sampling,

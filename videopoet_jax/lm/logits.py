@@ -47,7 +47,9 @@ def visual_logits(
     """
     j = known.shape[-1]
     if j:
-        chained = x + sum(jnp.take(output["chain"][i].astype(x.dtype), known[..., i], axis=0) for i in range(j))
+        chained = x + sum(
+            jnp.take(output["chain"][i].astype(x.dtype), known[..., i], axis=0, mode="clip") for i in range(j)
+        )
         kernels = (output["chain_mlp"][name] for name in ("gate", "up", "down"))
         x = x + swiglu(rms_norm(chained, output["chain_norm"]["scale"], epsilon), *kernels)
     return score(x, output["visual"][j], rows)

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from videopoet_jax.lm import logits
 from videopoet_jax.lm.logits import Params
 from videopoet_jax.lm.tables import factor_codes, special_text_rows, split_factors
-from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
+from videopoet_jax.lm.transformer import Batch, PrefixLM, whole_sequence
 from videopoet_jax.sequence.grid import AUDIO_CODES
 from videopoet_jax.sequence.vocabulary import AUDIO, AUDIO_OFFSET, SPECIAL_TEXT, VISUAL, VISUAL_OFFSET
 
@@ -188,7 +188,7 @@ def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Float[Array, ""]]:
     return metrics
 
 
-def drop_condition(batch: Mapping[str, Array], rate: float, key: Array) -> tuple[Int[Array, "b l"], Bool[Array, "b l"]]:
+def drop_condition(batch: Batch, rate: float, key: Array) -> tuple[Int[Array, "b l"], Bool[Array, "b l"]]:
     """The batch's text, and in a share `rate` of the rows the empty prompt's; guidance needs a model of both."""
     dropped = jax.random.bernoulli(key, rate, (batch["text_ids"].shape[0],))[:, None]
     ids = jnp.where(dropped, batch["empty_text_ids"], batch["text_ids"])
@@ -209,11 +209,11 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
     """
     model, settings = PrefixLM(**config.model), config.loss
 
-    def loss_fn(params: Any, extra: Any, batch: Mapping[str, Array], keys: Callable[[str], Array]) -> tuple[Array, Aux]:
+    def loss_fn(params: Any, extra: Any, batch: Batch, keys: Callable[[str], Array]) -> tuple[Array, Aux]:
         text_ids, text_mask = drop_condition(batch, settings.condition_drop, keys("condition_drop"))
         text = jax.lax.stop_gradient(text_embed(extra["text_encoder"], text_ids, text_mask))
         hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, text_mask))
-        tokens = (batch["ids"], batch["table"], batch["weights"])
+        tokens = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
         totals = token_totals(model, params["output"], hidden, *tokens, settings.chunk)
         weight = jnp.maximum(sum(t.weight for t in totals.values()), 1e-6)
         nll, z = (sum(getattr(t, name) for t in totals.values()) / weight for name in ("nll", "z"))

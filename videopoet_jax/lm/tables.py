@@ -103,7 +103,8 @@ class InputTables(nn.Module):
         kernel = self.param("text_projection", kernel_init, (text.shape[-1], self.width), jnp.float32)
 
         def rows(index: Array, which: int, rows_of: Array) -> Array:
-            return jnp.take(rows_of.astype(self.dtype), jnp.where(table == which, index, 0), axis=0)
+            # Clipped: a `<pad>` that stands where a code will be written must not bring NaN ("fill") into the sequence.
+            return jnp.take(rows_of.astype(self.dtype), jnp.where(table == which, index, 0), axis=0, mode="clip")
 
         factors = split_factors(ids - VISUAL_OFFSET, each, self.visual_factors)
         visual = sum(rows(factors[..., j], VISUAL, tables["visual"][j]) for j in range(self.visual_factors))

@@ -12,6 +12,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -23,6 +24,8 @@ from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shi
 from videopoet_jax.lm.tables import InputTables, OutputTables
 from videopoet_jax.parallel.axes import constrain
 from videopoet_jax.sequence.vocabulary import TEXT_EMBEDDING, Vocabulary
+
+Batch = Mapping[str, Array | np.ndarray]  # stacked examples of `sequence.assemble`
 
 # What the backward pass keeps of a layer; the rest is computed again.
 REMAT = {
@@ -50,22 +53,24 @@ class Tokens:
     text: Float[Array, "b l c"]
 
 
-def text_valid(batch: Mapping[str, Array], text_mask: Bool[Array, "b l"]) -> Bool[Array, "b n"]:
+def text_valid(batch: Batch, text_mask: Bool[Array, "b l"]) -> Bool[Array, "b n"]:
     """Positions that may be seen: all but padding; text slots by `text_mask`, which may have been dropped."""
-    slots = batch["table"] == TEXT_EMBEDDING
+    slots = jnp.asarray(batch["table"]) == TEXT_EMBEDDING
     index = jnp.where(slots, batch["positions"][..., 0], 0)
     return jnp.where(slots, jnp.take_along_axis(text_mask, index, axis=1), batch["valid"])
 
 
-def whole_sequence(batch: Mapping[str, Array], text: Float[Array, "b l c"], text_mask: Bool[Array, "b l"]) -> Tokens:
+def whole_sequence(batch: Batch, text: Float[Array, "b l c"], text_mask: Bool[Array, "b l"]) -> Tokens:
     """The tokens of a training batch (its fields: `sequence.assemble`)."""
-    valid = text_valid(batch, text_mask)
+    ids, table, positions, prefix_length = (
+        jnp.asarray(batch[name]) for name in ("ids", "table", "positions", "prefix_length")
+    )
     return Tokens(
-        ids=batch["ids"],
-        table=batch["table"],
-        positions=batch["positions"],
-        next_positions=shift_left(batch["positions"]),
-        mask=prefix_mask(batch["prefix_length"], valid, 0, batch["ids"].shape[1]),
+        ids=ids,
+        table=table,
+        positions=positions,
+        next_positions=shift_left(positions),
+        mask=prefix_mask(prefix_length, text_valid(batch, text_mask), 0, ids.shape[1]),
         text=text,
     )
 
