@@ -1,0 +1,65 @@
+"""`videopoet reconstruct`: any video through the shipped tokenizer, whatever its length."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.main import main
+from videopoet_jax.cli.reconstruct import groups, working_size
+from videopoet_jax.data.media import VideoWriter, probe, write_video
+from videopoet_jax.data.moving_digits import render
+
+
+def test_a_clip_of_the_world_comes_back_recognisable(tmp_path):
+    clip = render("test", 1, 0, num_frames=22)
+    write_video(tmp_path / "in.mp4", clip.frames, fps=8)
+    main(["reconstruct", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "out.mp4"),
+          "--json", str(tmp_path / "figures.json")])  # fmt: skip
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["frames"], figures["height"], figures["width"]) == (22, 64, 64)
+    assert figures["psnr"] > 20 and 0.5 < figures["ssim"] <= 1
+    # 22 frames are 1 + 21: 7 latents of 16 tokens of 18 bits
+    assert figures["bits_per_pixel"] == pytest.approx(7 * 16 * 18 / (22 * 64 * 64))
+    assert probe(tmp_path / "out.mp4").frames == 22
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((720, 1280, 64), (64, 112)), ((1280, 720, 64), (64, 32)), ((64, 64, 64), (64, 64))]
+)
+def test_the_working_size_keeps_the_aspect_in_multiples_of_the_stride(size, expected):
+    assert working_size(*size, (16, 16)) == expected
+
+
+def test_a_size_below_the_stride_is_refused():
+    with pytest.raises(ValueError, match="--size 8: the tokenizer works on multiples of 16"):
+        working_size(720, 1280, 8, (16, 16))
+
+
+def test_frames_are_grouped_to_the_last():
+    pieces = list(groups(np.zeros((5, 2, 2, 3), np.uint8), 2))
+    assert [len(p) for p in pieces] == [2, 2, 1]
+
+
+MEMORY = """
+import resource, sys
+from videopoet_jax.cli.main import main
+main(["reconstruct", sys.argv[1], "--out", sys.argv[2]])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    peaks = []
+    for seconds in (10, 200):
+        path = tmp_path / f"{seconds}.mp4"
+        with VideoWriter(path, fps=8) as writer:
+            for second in range(seconds):
+                for frame in render("train", 2, second, num_frames=8, height=128, width=128).frames:
+                    writer.write(frame)
+        out = subprocess.run([sys.executable, "-c", MEMORY, path, tmp_path / "out.mp4"], capture_output=True, text=True)
+        peaks.append(int(out.stdout.splitlines()[-1]))
+    assert peaks[1] < 1.1 * peaks[0]
