@@ -46,3 +46,11 @@ def test_a_shape_is_compiled_once_and_the_state_keeps_its_shardings():
         f"compiling, once for batches of x [{rows}, 4], y [{rows}, 4] …" for rows in (8, 16)
     ]
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
+
+
+def test_compiler_options_reach_the_compiler():
+    mesh = make_mesh()
+    train_step = make_train_step(loss_fn, optimizer(), ema_decay=0.9)
+    step = CompiledStep(train_step, mesh, print, {"xla_no_such_option": "1"})
+    with jax.set_mesh(mesh), pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        step(new_state(mesh), {"x": jnp.ones((8, 4)), "y": jnp.ones((8, 4))})

@@ -45,8 +45,11 @@ class CompiledStep:
     The state is donated: the step reuses its memory, and the caller's reference is dead after the call.
     """
 
-    def __init__(self, train_step: Callable, mesh: Mesh, say: Callable[[str], None]):
+    def __init__(
+        self, train_step: Callable, mesh: Mesh, say: Callable[[str], None], compiler_options: dict | None = None
+    ):
         self._train_step = train_step
+        self._options = compiler_options
         self._mesh = mesh
         self._say = say
         self._compiled: dict[tuple, Any] = {}
@@ -64,6 +67,6 @@ class CompiledStep:
         start = time.perf_counter()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
         step = jax.jit(self._train_step, donate_argnums=0, out_shardings=(shardings, replicated(self._mesh)))
-        compiled = step.lower(state, batch).compile()
+        compiled = step.lower(state, batch).compile(self._options)
         self._say(f"compiled in {time.perf_counter() - start:.1f} s")
         return compiled

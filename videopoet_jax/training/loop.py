@@ -115,6 +115,7 @@ def fit(
     config: Any = None,
     max_to_keep: int = 2,
     fallback: bool = False,
+    compiler_options: dict | None = None,
 ) -> TrainState:
     """Trains up to step `steps`, going on from the newest checkpoint in `workdir` if there is one.
 
@@ -125,6 +126,7 @@ def fit(
         config: a ConfigDict or anything JSON holds; saved with every checkpoint, changes are told when resuming.
         max_to_keep: how many checkpoints stay on disk.
         fallback: if the newest checkpoint is damaged, go on from the one before instead of refusing.
+        compiler_options: XLA's options for the step; a run must keep them to go on bit for bit.
 
     Raises:
         NonFinite: a loss or gradient norm is NaN or infinite; the last checkpoint stands.
@@ -140,7 +142,7 @@ def fit(
         config = plain(config)
         state, first = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
         report.begin(first)
-        compiled = CompiledStep(train_step, mesh, report.say)
+        compiled = CompiledStep(train_step, mesh, report.say, compiler_options)
         window = Window()
 
         for step in range(first + 1, steps + 1):
