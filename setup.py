@@ -38,7 +38,14 @@ EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     # T5X itself is not on a package index: see the README for installing it from source beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "beartype>=0.18", "hypothesis>=6.100", "ruff>=0.6", "import-linter>=2.1"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "beartype>=0.18",
+        "hypothesis>=6.100",
+        "ruff>=0.6",
+        "import-linter>=2.1",
+    ],
 }
 
 setup(

@@ -50,6 +50,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.loss.spectral_weight = 1.0  # [SS]
     c.loss.waveform_weight = 0.0  # [SS] has none: its discriminators hear phase
     c.loss.commitment_weight = 1.0  # ours
+    c.loss.bypass_share = 0.0  # [SS] has none
 
     c.train = ConfigDict()  # ours, all of it: [SS] states none
     c.train.batch_size, c.train.steps = 128, 400_000

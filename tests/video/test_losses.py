@@ -36,14 +36,27 @@ def test_code_usage_counts_distinct_codes():
     assert float(losses.code_usage(jnp.array([5, 5, 9, 2]))) == 0.75
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_loss_falls_on_one_batch(tiny, get_config, dtype):
-    config = get_config("nano").loss
-    config.dtype = dtype
-    model = build(tiny.config(remat=True))
-    loss_fn = losses.make_loss(model, config)
+@pytest.fixture
+def video():
     video = np.zeros((2, 5, 16, 16, 3), np.uint8)
     video[0, :, 4:10, 4:10, 0], video[1, :, 2:8, 8:14, 1] = 255, 200
+    return video
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_half_precision_stays_inside_the_network(tiny, get_config, video, remat):
+    config = get_config("nano").loss
+    config.dtype = "bfloat16"
+    loss_fn = losses.make_loss(build(tiny.config(remat=remat)), config)
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    batch = {"video": jnp.asarray(video)}
+    (loss, aux), grads = jax.eval_shape(lambda p: grad_fn(p, losses.initial_extra(), batch, None), tiny.parameters())
+    assert loss.dtype == jnp.float32 and all(g.dtype == jnp.float32 for g in jax.tree.leaves(grads))
+    assert all(m.dtype == jnp.float32 and m.shape == () for m in aux.metrics.values())
+
+
+def test_loss_falls_on_one_batch(tiny, get_config, video):
+    loss_fn = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss)
     optimizer = optax.adam(3e-3)
 
     @jax.jit

@@ -11,19 +11,26 @@ from videopoet_jax.video.tokenizer import VideoTokenizer, VideoTokenizerModel, b
 
 
 def clip(frames=17, side=16, batch=2, seed=0):
-    return jax.random.uniform(jax.random.key(seed), (batch, frames, side, side, 3), minval=-1.0, maxval=1.0)
+    return np.random.default_rng(seed).uniform(-1, 1, (batch, frames, side, side, 3)).astype(np.float32)
+
+
+def shifted(x, at, by):
+    """A copy of x with `by` added at an index."""
+    y = x.copy()
+    y[at] += by
+    return y
 
 
 @pytest.fixture(scope="module")
 def encode(tiny):
-    model = build(tiny.CONFIG)
-    return jax.jit(lambda x: model.apply({"params": tiny.parameters()}, x, method="encode"))
+    model, params = build(tiny.CONFIG), tiny.parameters()
+    return jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
 
 
 @pytest.fixture(scope="module")
 def decode(tiny):
-    model = build(tiny.CONFIG)
-    return jax.jit(lambda q: model.apply({"params": tiny.parameters()}, q, method="decode"))
+    model, params = build(tiny.CONFIG), tiny.parameters()
+    return jax.jit(lambda q: model.apply({"params": params}, q, method="decode"))
 
 
 def test_encoder_is_causal_bit_for_bit(encode):
@@ -31,17 +38,17 @@ def test_encoder_is_causal_bit_for_bit(encode):
     z = encode(x)
     for frame in (1, 5, 9, 13):
         latent = 1 + (frame - 1) // 4
-        changed = encode(x.at[:, frame:].add(1.0))
+        changed = encode(shifted(x, np.s_[:, frame:], 1.0))
         assert_array_equal(changed[:, :latent], z[:, :latent])
-        assert np.abs(changed[:, latent] - z[:, latent]).max() > 1e-3
+        assert np.abs(np.asarray(changed - z)[:, latent]).max() > 1e-3
 
 
 def test_decoder_is_causal_bit_for_bit(encode, decode):
-    codes = jnp.sign(encode(clip()))
-    video = decode(codes)
+    codes = np.sign(encode(clip()))
+    video = np.asarray(decode(codes))
     for latent in (1, 2, 4):
         frame = 4 * latent - 3
-        changed = decode(codes.at[:, latent:].multiply(-1.0))
+        changed = np.asarray(decode(np.concatenate([codes[:, :latent], -codes[:, latent:]], axis=1)))
         assert_array_equal(changed[:, :frame], video[:, :frame])
         assert np.abs(changed[:, frame : frame + 4] - video[:, frame : frame + 4]).max(axis=(0, 2, 3, 4)).min() > 1e-3
 
@@ -49,20 +56,20 @@ def test_decoder_is_causal_bit_for_bit(encode, decode):
 def test_every_frame_is_seen(encode):
     """A stride in time with too short a kernel would skip some."""
     x = clip(batch=1)
-    sensitivity = jax.grad(lambda x: jnp.sum(jnp.square(encode(x))))(x)
-    assert np.abs(sensitivity).max(axis=(0, 2, 3, 4)).min() > 1e-4
+    sensitivity = jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(encode(x)))))(x)
+    assert np.abs(np.asarray(sensitivity)).max(axis=(0, 2, 3, 4)).min() > 1e-4
 
 
 def test_an_image_is_a_first_frame(encode, decode):
     x = clip()
     assert_allclose(encode(x[:, :1]), encode(x)[:, :1], atol=1e-5)
-    codes = jnp.sign(encode(x))
+    codes = np.sign(encode(x))
     assert_allclose(decode(codes[:, :1]), decode(codes)[:, :1], atol=1e-5)
 
 
 def test_batch_members_do_not_meet(encode):
     x = clip()
-    assert_array_equal(encode(x.at[1].add(0.5))[0], encode(x)[0])
+    assert_array_equal(encode(shifted(x, 1, 0.5))[0], encode(x)[0])
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,7 @@ def test_batch_members_do_not_meet(encode):
 )
 def test_shapes_of_the_paper(get_config, frames, height, width, grid):
     config = get_config("large").model
+    config.encoder_blocks = config.decoder_blocks = (1, 1, 1, 1)  # depth changes no shape, and takes time to trace
     model = build(config)
     x = jax.ShapeDtypeStruct((1, frames, height, width, 3), jnp.float32)
     out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], x)
@@ -104,7 +112,7 @@ def test_nano_is_small(get_config):
     assert sum(count(get_config("nano")).values()) <= 2.3e6
 
 
-@pytest.mark.parametrize("variant", ["nano", "nano_image", "local", "base", "large"])
+@pytest.mark.parametrize("variant", ["nano", "nano_image", "local", "local_image", "base", "large"])
 def test_configs_name_every_field(get_config, variant):
     config = get_config(variant)
     model = build(config.model)
@@ -120,18 +128,19 @@ def test_unknown_variant(get_config):
 
 def test_round_trip_of_pixels():
     every = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
-    assert_array_equal(to_bytes(to_pixels(every)), every)
-    assert to_pixels(every).min() == -1 and to_pixels(every).max() == 1
+    pixels = np.asarray(to_pixels(every))
+    assert pixels.min() == -1 and pixels.max() == 1
+    assert_array_equal(to_bytes(jnp.asarray(pixels)), every)
 
 
 def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
     tokenizer = tiny.tokenizer()
-    video = np.asarray(to_bytes(clip()))
+    video = np.asarray(to_bytes(jnp.asarray(clip())))
     batch = tokenizer.encode(video).codes
     assert batch.shape == (2, *tokenizer.grid(17, 16, 16)) and batch.dtype == jnp.int32
     one = tokenizer.encode(video[0]).codes
     assert (np.asarray(one) == np.asarray(batch[0])).mean() > 0.99  # another batch size rounds differently
-    assert batch.min() >= 0 and batch.max() < tokenizer.vocabulary_size == 1024
+    assert np.min(batch) >= 0 and np.max(batch) < tokenizer.vocabulary_size == 1024
     decoded = tokenizer.decode(batch)
     assert decoded.shape == video.shape and decoded.dtype == np.uint8
     assert tokenizer.decode(batch[0]).shape == video[0].shape

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -105,6 +106,9 @@ def initial_extra(config: ml_collections.ConfigDict) -> dict[str, dict[str, Arra
 def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, Aux]]:
     """`loss_fn(params, extra, batch, keys) → (loss, Aux)` for `config.model` and `config.loss`.
 
+    A share `config.loss.bypass_share` of the examples goes around the quantizer (half of them in Moshi's tokenizer):
+    from latents the decoder learns sounds too rare to be given a code, a click for one, and then they get one.
+
     in   extra {"codebooks": …}, batch {"audio": Float "b s"}, keys(purpose) → key
     out  Aux.extra holds the codebooks after this batch
     """
@@ -120,9 +124,9 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
     def loss_fn(params: Mapping, extra: Mapping, batch: Mapping[str, Array], keys: Callable) -> tuple[Array, Aux]:
         audio = batch["audio"]
         levels = rvq.draw_levels(keys("levels"), audio.shape[0], model.levels)
-        out, changed = model.apply(
-            {"params": params, "codebooks": extra["codebooks"]}, audio, levels, keys("codebooks"), mutable=["codebooks"]
-        )
+        bypass = jax.random.bernoulli(keys("bypass"), numbers.bypass_share, (audio.shape[0],))
+        variables = {"params": params, "codebooks": extra["codebooks"]}
+        out, changed = model.apply(variables, audio, levels, keys("codebooks"), bypass, mutable=["codebooks"])
         parts = {
             "spectral": spectral(audio, out.waveform),
             "waveform": waveform_loss(audio, out.waveform),
@@ -130,7 +134,11 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
         }
         loss = sum(numbers[f"{name}_weight"] * value for name, value in parts.items())
         books = rvq.Codebooks(**changed["codebooks"])
-        heard = {"si_sdr": jnp.mean(si_sdr(audio, out.waveform)), "codes_in_use": rvq.perplexity(books)[0]}
+        through = jnp.where(bypass, 0, si_sdr(audio, out.waveform))
+        heard = {
+            "si_sdr": jnp.sum(through) / jnp.maximum(1, jnp.sum(~bypass)),
+            "codes_in_use": rvq.perplexity(books)[0],
+        }
         return loss, Aux({**parts, **heard}, {**extra, "codebooks": changed["codebooks"]})
 
     return loss_fn

@@ -80,11 +80,16 @@ class SoundStream(nn.Module):
         return self.decoder(rvq.dequantize(codes, self.codebooks().embedding))
 
     def __call__(
-        self, waveform: Float[Array, "b s"], levels: Int[Array, " b"], key: PRNGKeyArray | None = None
+        self,
+        waveform: Float[Array, "b s"],
+        levels: Int[Array, " b"],
+        key: PRNGKeyArray | None = None,
+        bypass: Bool[Array, " b"] | None = None,
     ) -> Reconstruction:
         """Through the quantizer and back, example i by `levels[i]` levels; with a `key` the codebooks learn.
 
-        Learning needs `mutable=["codebooks"]`; the first batch starts them by k-means.
+        Learning needs `mutable=["codebooks"]`; the first batch starts them by k-means. Examples that `bypass` marks are
+        rebuilt from the latents themselves, though the codebooks learn from them as from the others.
         """
         z = self.latents(waveform).astype(jnp.float32)
         books = self.codebooks()
@@ -97,8 +102,10 @@ class SoundStream(nn.Module):
             numbers = {"decay": self.ema_decay, "dead_usage": self.dead_usage}
             for name, value in rvq.update_codebooks(revive, books, quantized, **numbers)._asdict().items():
                 self.books[name].value = value
-        value = rvq.straight_through(z, quantized.value).astype(waveform.dtype)
-        return Reconstruction(self.decoder(value), quantized.codes, quantized.used, commitment)
+        value = rvq.straight_through(z, quantized.value)
+        if bypass is not None:
+            value = jnp.where(bypass[:, None, None], z, value)
+        return Reconstruction(self.decoder(value.astype(waveform.dtype)), quantized.codes, quantized.used, commitment)
 
     def _started(self, key: PRNGKeyArray, z: Float[Array, "b f d"], books: rvq.Codebooks) -> rvq.Codebooks:
         def start() -> rvq.Codebooks:

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from videopoet_jax.video import lfq
-from videopoet_jax.video.tokenizer import VideoTokenizerModel, to_pixels
+from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
 
 
 class Aux(NamedTuple):
@@ -68,7 +68,7 @@ def code_usage(indices: Int[Array, "*positions"]) -> Float[Array, ""]:
     return (1 + jnp.sum(ordered[1:] != ordered[:-1])) / ordered.size
 
 
-def make_loss(model: VideoTokenizerModel, weights: Mapping[str, Any]) -> Callable[..., tuple[Array, Aux]]:
+def make_loss(model: VideoTokenizerModel, weights: Config) -> Callable[..., tuple[Array, Aux]]:
     """The loss function of `model`; `weights` is a config's `loss`:
 
     reconstruction, l2, l1, foreground — scale, its two parts, the weight of a white pixel; entropy, entropy_boost,

@@ -66,19 +66,19 @@ class Stream:
             raise ValueError(f"{chunk_frames} frames a chunk: needs a multiple of {self.time}; use {near}.")
         self.frames, self.latents = chunk_frames, chunk_frames // self.time
 
-    def encode(self, pieces: Iterable[UInt8[np.ndarray, "t h w 3"]]) -> Iterator[Int[np.ndarray, "t2 h2 w2"]]:
+    def encode(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Int[np.ndarray, "_t2 h2 w2"]]:
         """Frames, in pieces of any length → codes, a chunk at a time; a last group short of frames is filled up."""
         for _, codes in self._encoded(pieces):
             yield codes
 
-    def decode(self, pieces: Iterable[Int[np.ndarray, "t h w"]]) -> Iterator[UInt8[np.ndarray, "t2 h2 w2 3"]]:
+    def decode(self, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[UInt8[np.ndarray, "_t2 h2 w2 3"]]:
         """Codes, in pieces of any length → frames, a chunk at a time."""
         past: Any = None
         for chunk in deal(pieces, 1 + self.latents, self.latents):
             past, start, video = self._decode_chunk(past, chunk)
             yield video[: len(chunk) * self.time - start]
 
-    def reconstruct(self, pieces: Iterable[UInt8[np.ndarray, "t h w 3"]]) -> Iterator[Piece]:
+    def reconstruct(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Piece]:
         """Frames → the same number of frames, encoded and decoded, beside the truth; any number of frames will do."""
         past: Any = None
         for truth, codes in self._encoded(pieces):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, UInt8
+from ml_collections import ConfigDict
 
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.video import lfq
@@ -27,6 +28,8 @@ from videopoet_jax.video.encoder import Encoder
 
 MODEL_TYPE = "videopoet_video_tokenizer"
 FOLDER = "video_tokenizer"
+
+Config = Mapping[str, Any] | ConfigDict
 
 
 class Reconstruction(NamedTuple):
@@ -103,7 +106,7 @@ class VideoTokenizerModel(nn.Module):
         return Reconstruction(self.decode(quantized.codes.astype(video.dtype)), z, quantized.indices)
 
 
-def build(config: Mapping[str, Any]) -> VideoTokenizerModel:
+def build(config: Config) -> VideoTokenizerModel:
     """The module of a config; lists (as JSON has them) become tuples."""
 
     def frozen(value: Any) -> Any:
@@ -134,7 +137,7 @@ def to_bytes(video: Float[Array, "*b t h w 3"]) -> UInt8[Array, "*b t h w 3"]:
 class VideoTokenizer:
     """A video tokenizer with its parameters. It computes in `dtype`: bfloat16 on accelerators, float32 on CPU."""
 
-    def __init__(self, config: Mapping[str, Any], params: Mapping[str, Any], dtype: str | None = None) -> None:
+    def __init__(self, config: Config, params: Mapping[str, Any], dtype: str | None = None) -> None:
         self.config = dict(config)
         self.model = build(config)
         self.dtype = jnp.dtype(dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16"))
@@ -181,8 +184,8 @@ class VideoTokenizer:
                 raise ValueError(f"{name} {size}: needs a multiple of {stride}; resize or crop to {choice}.")
         return 1 + (frames - 1) // time, height // space[0], width // space[1]
 
-    def encode(self, video: UInt8[np.ndarray | Array, "*b t h w 3"]) -> Encoded:
-        """Frames → codes, for one clip [t h w 3] or a batch [b t h w 3]."""
+    def encode(self, video: np.ndarray | Array) -> Encoded:
+        """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]."""
         if video.ndim not in (4, 5) or video.shape[-1] != 3 or video.dtype != np.uint8:
             raise ValueError(f"video {video.dtype} {list(video.shape)}: give uint8 [t h w 3] or [b t h w 3].")
         self.grid(*video.shape[-4:-1])
@@ -190,8 +193,8 @@ class VideoTokenizer:
             return Encoded(self._encode(self.params, video[None])[0])
         return Encoded(self._encode(self.params, video))
 
-    def decode(self, codes: Int[np.ndarray | Array, "*b t h w"]) -> UInt8[np.ndarray, "*b t2 h2 w2 3"]:
-        """Codes → frames, for one clip [t h w] or a batch [b t h w]."""
+    def decode(self, codes: np.ndarray | Array) -> UInt8[np.ndarray, "*b t h w 3"]:
+        """Codes → frames: integers, one clip [t h w] or a batch [b t h w]."""
         if codes.ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
         low, high = int(codes.min()), int(codes.max())

@@ -1,0 +1,96 @@
+"""AudioTokenizer: one fixed shape inside, so a clip's codes depend on nothing but the clip; and bad input."""
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from videopoet_jax.audio import AudioTokenizer, SoundStream
+
+
+def test_shapes_and_arithmetic(tokenizer, noise):
+    codes = tokenizer.encode(noise).codes
+    assert codes.shape == (3, 500, 3) and np.issubdtype(codes.dtype, np.integer)
+    assert tokenizer.encode(noise[0], levels=2).codes.shape == (1, 500, 2)
+    sound = tokenizer.decode(codes)
+    assert sound.shape == (3, 4000) and sound.dtype == np.float32 and abs(sound).max() <= 1
+    assert tokenizer.frames(4007) == 500 and tokenizer.vocabulary_size == 16 and tokenizer.levels == 3
+
+
+def test_windows_give_what_the_whole_gives(tokenizer, model, variables, noise):
+    """Five windows that overlap against one pass over everything: equal but for rounding."""
+    codes = tokenizer.encode(noise).codes
+    whole = jax.jit(lambda x: model.apply(variables, x, method=SoundStream.encode))(noise)
+    assert (codes == np.asarray(whole)).mean() > 0.999
+    sound = jax.jit(lambda c: model.apply(variables, c, method=SoundStream.decode))(codes)
+    assert_allclose(tokenizer.decode(codes), np.clip(sound, -1, 1), atol=1e-5)
+
+
+def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_beginning(tokenizer, noise):
+    codes = tokenizer.encode(noise).codes
+    assert_array_equal(tokenizer.encode(noise[1]).codes[0], codes[1])
+    assert_array_equal(tokenizer.encode(noise[1:2, :1000]).codes[0], codes[1, :125])
+    assert_array_equal(tokenizer.decode(codes[2:])[0], tokenizer.decode(codes)[2])
+    assert_array_equal(tokenizer.decode(codes[:, :77]), tokenizer.decode(codes)[:, : 77 * 8])
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_rows_change_rounding_only(fields, tokenizer, variables, noise, rows):
+    many = AudioTokenizer(fields, variables["params"], variables["codebooks"], rows=rows)
+    codes = many.encode(noise).codes
+    assert (codes == tokenizer.encode(noise).codes).mean() > 0.999
+    assert_array_equal(many.encode(noise[2]).codes[0], codes[2])
+
+
+def test_save_and_load(tokenizer, noise, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "float", dtype="float32")
+    again = AudioTokenizer.from_pretrained(tmp_path / "float")
+    assert again.config == tokenizer.config
+    codes = tokenizer.encode(noise).codes
+    assert_array_equal(again.encode(noise).codes, codes)
+    assert_array_equal(again.decode(codes), tokenizer.decode(codes))
+    for name in ("counts", "sums", "started"):
+        assert_allclose(again.codebooks[name], tokenizer.codebooks[name], rtol=1e-5, atol=1e-5)
+
+    tokenizer.save_pretrained(tmp_path / "half")
+    half = AudioTokenizer.from_pretrained(tmp_path / "half")
+    assert_allclose(half.decode(codes), tokenizer.decode(codes), atol=0.05)
+    half.save_pretrained(tmp_path / "again")
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("half", "again")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    "sound,says",
+    [
+        (np.zeros(0, np.float32), "0 samples.*one frame is 8.*pad"),
+        (np.zeros((0, 4000), np.float32), "× 0"),
+        (np.zeros(7, np.float32), "7 samples.*pad"),
+        (np.full(4000, np.nan, np.float32), "4000 values.*finite"),
+        (np.zeros((4000, 2), np.float32), "mono.*average"),
+        (np.zeros((1, 2, 4000), np.float32), "mono"),
+        (np.zeros(4000, np.int16), "int16.*divide"),
+    ],
+)
+def test_bad_sounds_are_named(tokenizer, sound, says):
+    with pytest.raises(ValueError, match=says):
+        tokenizer.encode(sound)
+
+
+@pytest.mark.parametrize(
+    "codes,says",
+    [
+        (np.zeros((1, 0, 1), int), "at least one clip and one frame"),
+        (np.full((1, 5, 1), 16), "16.*\\[0, 16\\).*offset"),
+        (np.full((1, 5, 1), -1), "-1"),
+        (np.zeros((1, 5, 4), int), "4 levels.*1 to 3"),
+    ],
+)
+def test_bad_codes_are_named(tokenizer, codes, says):
+    with pytest.raises(ValueError, match=says):
+        tokenizer.decode(codes)
+
+
+def test_too_many_levels_are_refused(tokenizer, noise):
+    with pytest.raises(ValueError, match="7 levels.*has 3"):
+        tokenizer.encode(noise, levels=7)

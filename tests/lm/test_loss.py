@@ -1,0 +1,176 @@
+"""The chunked loss against the naive one, the joint of the chain, and what is not scored."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+from numpy.testing import assert_allclose, assert_array_equal
+
+from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
+from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of, token_totals
+
+TASKS = ["text_to_video", "unconditional"]
+
+
+def naive_nll(tiny, batch):
+    """−log p of every token given those before it, one at a time; 0 where nothing is scored."""
+    output, hidden = tiny.params["output"], tiny.hidden(batch)
+    nll = np.zeros(batch["ids"].shape)
+    for b, i in np.argwhere(batch["weights"] > 0):
+        x, token = hidden[b : b + 1, i - 1 : i], int(batch["ids"][b, i])
+        if token < 256:
+            nll[b, i] = -jax.nn.log_softmax(special_text_logits(output, x, 256)[0, 0])[token]
+        elif token < 262_400:
+            high, low = divmod(token - 256, 4)
+            first = visual_logits(output, x, jnp.zeros((1, 1, 0), int), 4, 1e-6)
+            second = visual_logits(output, x, jnp.full((1, 1, 1), high), 4, 1e-6)
+            nll[b, i] = -jax.nn.log_softmax(first[0, 0])[high] - jax.nn.log_softmax(second[0, 0])[low]
+        else:
+            level, code = divmod(token - 262_400, 1024)
+            nll[b, i] = -jax.nn.log_softmax(audio_logits(output, x, level)[0, 0])[code]
+    return nll
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 999])
+def test_chunks_sum_to_the_naive_cross_entropy(tiny, chunk):
+    layout = tiny.layout("image_to_video")
+    batch = tiny.batch(layout, 2)
+    batch["weights"] = batch["weights"] * np.random.default_rng(1).uniform(0.5, 2, batch["weights"].shape)
+    batch["weights"] = batch["weights"].astype(np.float32)
+    fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
+    score = jax.jit(functools.partial(token_totals, tiny.model, chunk=chunk))
+    totals = score(tiny.params["output"], tiny.hidden(batch), *fields)
+    nll = naive_nll(tiny, batch) * batch["weights"]
+    level = (batch["ids"] - 262_400) // 1024
+    mine = {
+        "special": batch["table"] == 0,
+        "video": batch["table"] == 1,
+        "audio_0": (batch["table"] == 2) & (level == 0),
+        "audio_1": (batch["table"] == 2) & (level == 1),
+    }
+    assert set(totals) == set(mine)
+    for name, mask in mine.items():
+        assert_allclose(totals[name].nll, nll[mask].sum(), rtol=1e-5)
+        assert_allclose(totals[name].weight, batch["weights"][mask].sum(), rtol=1e-5)
+
+
+def test_gradients_do_not_depend_on_the_chunk(tiny):
+    batch = tiny.batch(tiny.layout("text_to_video"), 2)
+    hidden, fields = tiny.hidden(batch), tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
+
+    def loss(output, hidden, chunk):
+        totals = token_totals(tiny.model, output, hidden, *fields, chunk)
+        return sum(t.nll + 0.1 * t.z for t in totals.values())
+
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    few, many = (gradient(tiny.params["output"], hidden, chunk) for chunk in (5, 500))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-4), few, many)
+    assert_array_equal(few[1][:, -1], 0)  # nothing follows the last token
+
+
+@pytest.mark.parametrize("factors", [1, 2, 4])
+def test_the_chain_is_a_distribution_over_all_codes(make_tiny, factors):
+    tiny = make_tiny(visual_factors=factors)
+    output, each = tiny.params["output"], round(16 ** (1 / factors))
+    x = jax.random.normal(jax.random.key(0), (1, 1, 16))
+    total, conditionals = 0.0, []
+    for code in itertools.product(range(each), repeat=factors):
+        known = jnp.array(code)[None, None]
+        logits = [visual_logits(output, x, known[..., :j], each, 1e-6)[0, 0] for j in range(factors)]
+        total += np.exp(sum(float(jax.nn.log_softmax(v)[c]) for v, c in zip(logits, code, strict=True)))
+        conditionals.append(np.asarray(jax.nn.softmax(logits[-1])[:each]))
+    assert total == pytest.approx(1.0, abs=1e-5)
+    if factors > 1:
+        assert np.ptp(conditionals, axis=0).max() > 0.01  # the last factor does look at the others
+
+
+def loss_of(tiny, **settings):
+    fields = {k: getattr(tiny.model, k) for k in tiny.model.__dataclass_fields__ if k not in ("parent", "name")}
+    settings = dict(condition_drop=0.0, chunk=16, z_coefficient=0.0) | settings
+    return make_loss(ConfigDict(dict(model=fields, loss=settings)), lambda params, ids, mask: params[ids])
+
+
+@functools.cache
+def compiled(tiny, **settings):
+    loss_fn = loss_of(tiny, **settings)
+
+    @jax.jit
+    def run(params, extra, batch):
+        return loss_fn(params, extra, batch, lambda name: jax.random.key(3))
+
+    return run
+
+
+def run(tiny, batch, **settings):
+    return compiled(tiny, **settings)(tiny.params, {"text_encoder": jnp.asarray(tiny.text_table)}, batch)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_loss_is_the_mean_over_output_tokens(tiny, task):
+    batch = tiny.batch(tiny.layout(task), 2)
+    loss, aux = run(tiny, batch)
+    nll = naive_nll(tiny, batch)
+    assert_allclose(loss, nll.sum() / batch["weights"].sum(), rtol=1e-5)
+    assert_allclose(aux.metrics["bits_per_token"], loss / np.log(2), rtol=1e-5)
+    assert_allclose(
+        aux.metrics["loss_video"],
+        nll[(batch["table"] == 1)].sum() / ((batch["table"] == 1) & (batch["weights"] > 0)).sum(),
+        rtol=1e-5,
+    )
+    assert {"loss_audio", "loss_audio_0", "loss_audio_1", "loss_special", "accuracy", "accuracy_video"} <= set(
+        aux.metrics
+    )
+    assert_array_equal(aux.extra["text_encoder"], tiny.text_table)
+
+
+def test_the_z_loss_adds_its_square(tiny):
+    batch = tiny.batch(tiny.layout("unconditional"), 1)
+    plain, with_z = run(tiny, batch)[0], run(tiny, batch, z_coefficient=0.01)[0]
+    assert with_z > plain
+
+
+def test_dropping_the_condition_is_the_empty_prompt(tiny):
+    batch = tiny.batch(tiny.layout("text_to_video"), 2)
+    empty = batch | {"text_ids": batch["empty_text_ids"], "text_mask": batch["empty_text_mask"]}
+    assert_allclose(run(tiny, batch, condition_drop=1.0)[0], run(tiny, empty)[0], rtol=1e-6)
+    assert abs(float(run(tiny, batch)[0] - run(tiny, empty)[0])) > 1e-4
+
+
+def test_the_share_of_dropped_rows():
+    rows = 4000
+    batch = {"text_ids": jnp.ones((rows, 2), int), "text_mask": jnp.ones((rows, 2), bool),
+             "empty_text_ids": jnp.zeros((rows, 2), int), "empty_text_mask": jnp.zeros((rows, 2), bool)}  # fmt: skip
+    ids, mask = drop_condition(batch, 0.1, jax.random.key(0))
+    assert_array_equal(ids == 0, ~mask)
+    assert np.asarray(~mask[:, 0]).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_metrics_of_nothing_are_finite(tiny):
+    batch = tiny.batch(tiny.layout("unconditional"), 1)
+    fields = (jnp.asarray(x) for x in (batch["ids"], batch["table"], batch["weights"] * 0))
+    totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 16)
+    assert all(np.isfinite(v) and v == 0 for v in metrics_of(totals).values())
+
+
+def test_a_few_steps_learn_one_example(tiny):
+    batch = tiny.batch(tiny.layout("text_to_video"), 1)
+    loss_fn = loss_of(tiny)
+    optimizer = optax.adam(1e-2)
+    extra = {"text_encoder": jnp.asarray(tiny.text_table)}
+
+    @jax.jit
+    def step(params, state):
+        gradient, aux = jax.grad(lambda p: loss_fn(p, extra, batch, jax.random.key), has_aux=True)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, aux.metrics["loss"]
+
+    params, state, losses = tiny.params, optimizer.init(tiny.params), []
+    for _ in range(30):
+        params, state, loss = step(params, state)
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,30 @@
+"""Factors of a code, and rows of the tables."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from videopoet_jax.lm.tables import factor_codes, join_factors, special_text_rows, split_factors
+
+
+@pytest.mark.parametrize("codes, factors, each", [(2**18, 1, 2**18), (2**18, 2, 512), (2**18, 3, 64), (16, 4, 2)])
+def test_factors_both_ways(codes, factors, each):
+    assert factor_codes(codes, factors) == each
+    some = jnp.asarray(np.random.default_rng(0).integers(0, codes, 200))
+    parts = split_factors(some, each, factors)
+    assert parts.shape == (200, factors) and int(parts.max()) < each
+    assert_array_equal(join_factors(parts, each), some)
+
+
+def test_high_bits_come_first():
+    assert_array_equal(split_factors(jnp.array([0b000000001_000000011]), 512, 2), [[1, 3]])
+
+
+def test_a_codebook_that_does_not_factor_is_refused():
+    with pytest.raises(ValueError, match="need codes\\^factors"):
+        factor_codes(2**17, 2)
+
+
+def test_rows_of_special_and_text_ids():
+    assert_array_equal(special_text_rows(jnp.array([0, 255, 266_496, 266_500])), [0, 255, 256, 260])
