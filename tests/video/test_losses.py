@@ -60,8 +60,8 @@ def test_loss_falls_on_one_batch(tiny, get_config, video):
     optimizer = optax.adam(3e-3)
 
     @jax.jit
-    def step(params, opt_state, extra):
-        (_, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, extra, {"video": video}, None)
+    def step(params, opt_state, extra, batch):
+        (_, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, extra, batch, None)
         updates, opt_state = optimizer.update(grads, opt_state)
         return optax.apply_updates(params, updates), opt_state, aux.extra, aux.metrics
 
@@ -69,7 +69,7 @@ def test_loss_falls_on_one_batch(tiny, get_config, video):
     opt_state, extra = optimizer.init(params), losses.initial_extra()
     history = []
     for _ in range(25):
-        params, opt_state, extra, metrics = step(params, opt_state, extra)
+        params, opt_state, extra, metrics = step(params, opt_state, extra, {"video": video})
         history.append({k: float(v) for k, v in metrics.items()})
     assert int(extra["step"]) == 25
     assert all(np.isfinite(list(m.values())).all() for m in history)
