@@ -63,5 +63,5 @@ def tokenizer(fields, variables) -> AudioTokenizer:
 
 
 @pytest.fixture
-def noise() -> np.ndarray:
-    return np.random.default_rng(0).normal(scale=0.3, size=(3, 4000)).astype(np.float32)
+def noise() -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(scale=0.3, size=(3, 4000)).astype(np.float32))

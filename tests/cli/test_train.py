@@ -14,7 +14,7 @@ TINY = {
                              "model.decoder_blocks=(1,1,1)", "model.code_bits=6", "data.size=16"],
     "audio_tokenizer:nano": ["model.channels=2", "model.dim=8", "model.codebook_size=16", "data.size=16",
                              "data.crop=3200", "loss.windows=(256,512)"],
-    "text_encoder:nano": ["data.captions=(200,200,200)"],
+    "text_encoder:nano": ["data.captions=(1500,1500,1500)"],
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
 
 def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     arguments = ["train", "--config", "text_encoder:nano", "--workdir", str(tmp_path), "--minutes", "0.01",
-                 "--set", "data.captions=(200,200,200)", "--set", "train.batch_size=4"]  # fmt: skip
+                 "--set", "data.captions=(1500,1500,1500)", "--set", "train.batch_size=4"]  # fmt: skip
     main(arguments)
     steps = json.loads((tmp_path / "steps.json").read_text())["steps"]
     assert steps >= 10 and "steps fit into" in capsys.readouterr().out

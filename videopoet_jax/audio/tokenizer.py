@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from videopoet_jax.audio.soundstream import SoundStream, lookback
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
@@ -93,7 +93,7 @@ class AudioTokenizer:
         write_config(directory, MODEL_TYPE, self.config)
 
     def encode(
-        self, waveform: Float[np.ndarray, "*shape"] | Float[Array, "*shape"], levels: int | None = None
+        self, waveform: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"], levels: int | None = None
     ) -> Encoded:
         """Codes of the first `levels` levels (None: all) of a sound [s] or of several [b s], values in [-1, 1].
 

@@ -139,7 +139,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
     pieces, source = prepare(
         captions,
         workdir,
-        vocabulary=data.vocabulary,
+        vocabulary=data.vocabulary.to_dict(),
         length=data.length,
         prompt_repeats=data.prompt_repeats,
         english_share=data.english_share,

@@ -82,7 +82,7 @@ class Total:
         self.error += float(np.sum((truth.astype(np.float64) - copy) ** 2)) / 3
         self.ssim += float(np.sum(ssim(truth, copy)))
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, int | float]:
         """PSNR of the whole film's error, the mean SSIM of its frames, bits of code for each pixel."""
         mean = self.error / self.pixels
         return {

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def refuse_untrained(settings: Settings, **inputs: Any) -> None:
             )
 
 
-def warn_of_strangers(settings: Settings, prompts: Sequence[str], truncated: Sequence[bool]) -> None:
+def warn_of_strangers(settings: Settings, prompts: Sequence[str], truncated: Iterable[bool]) -> None:
     """Warns of prompts that the model's grammar does not hold, and of those that were cut."""
     pattern = settings.grammar_pattern
     strange = [p for p in prompts if pattern and not re.fullmatch(pattern, p.strip().lower())]
@@ -88,5 +88,6 @@ def warn_of_strangers(settings: Settings, prompts: Sequence[str], truncated: Seq
             f"{settings.grammar}.",
             stacklevel=4,
         )
-    if any(truncated):
-        warnings.warn(f"{sum(truncated)} prompts: longer than {settings.text_length} pieces, cut to fit.", stacklevel=4)
+    cut = sum(map(bool, truncated))
+    if cut:
+        warnings.warn(f"{cut} prompts: longer than {settings.text_length} pieces, cut to fit.", stacklevel=4)

@@ -170,7 +170,7 @@ class VideoPoet:
         if not prompts or num_videos_per_prompt < 1:
             raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
         told = [p for p in prompts if p]
-        warn_of_strangers(s, told, self.text_encoder.tokenize(told, s.text_length).truncated if told else [])
+        warn_of_strangers(s, told, self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else [])
         frames = given_frames(image, video)
         name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
         grid = Grid(
