@@ -24,10 +24,8 @@ def train(config, workdir, *changes, export=None):
     main(["train", "--config", config, "--workdir", str(workdir), "--checkpoint-every", "2", *settings, *export])
 
 
-# Two of the three take minutes to compile; their losses' own tests run always.
-@pytest.mark.parametrize(
-    "config", ["text_encoder:nano", *(pytest.param(c, marks=pytest.mark.slow) for c in list(TINY)[:2])]
-)
+@pytest.mark.slow  # minutes of compiling each; the loop's own resume is tested bit for bit in tests/training
+@pytest.mark.parametrize("config", TINY)
 def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
     changes = [*TINY[config], *TRAIN]
     train(config, tmp_path / "whole", *changes, export=tmp_path / "a")
@@ -45,6 +43,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
         assert all(np.array_equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     arguments = ["train", "--config", "text_encoder:nano", "--workdir", str(tmp_path), "--minutes", "0.01",
                  "--set", "data.captions=(1500,1500,1500)", "--set", "train.batch_size=4"]  # fmt: skip
