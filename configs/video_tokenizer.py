@@ -93,8 +93,9 @@ def _small(c: ConfigDict) -> None:
     c.loss.entropy, c.loss.diversity, c.loss.entropy_boost = 0.02, 0.5, 1.0
     c.loss.commitment = 0.25
     c.loss.dtype = "float32"
-    c.train.batch_size, c.train.steps = 8, 10_000
-    c.train.learning_rate, c.train.warmup_steps = 1e-3, 100
+    c.train.batch_size, c.train.steps = 8, 2_000
+    c.train.optimizer = "muon"  # measured: Adam needs more than twice the steps to the same loss
+    c.train.learning_rate, c.train.warmup_steps = 3e-3, 50
     c.train.learning_rate_end = 2e-5
     c.train.b1, c.train.b2 = 0.9, 0.99
 
@@ -103,4 +104,5 @@ def _image_stage(c: ConfigDict) -> None:
     """The same parameter tree with one tap in time, for one-frame clips; inflation.py makes it a video model."""
     c.model.kernel_time = (1, 1, 1)
     c.data.num_frames = 1
-    c.train.batch_size, c.train.steps = 32, 4_000
+    c.train.batch_size, c.train.steps = 32, 3_000
+    c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

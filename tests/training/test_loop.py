@@ -38,11 +38,11 @@ def test_it_learns_and_tells(tmp_path, capsys):
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
-@pytest.mark.parametrize("stop", [4, 6])
-def test_resuming_gives_the_bits_of_an_uninterrupted_run(tmp_path, capsys, stop):
-    whole = train(tmp_path / "whole", 12)
-    train(tmp_path / "parts", stop, config={"steps": stop})
-    resumed = train(tmp_path / "parts", 12, config={"steps": 12})
+@pytest.mark.parametrize(("stop", "update"), [(4, "adamw"), (6, "adamw"), (6, "muon")])
+def test_resuming_gives_the_bits_of_an_uninterrupted_run(tmp_path, capsys, stop, update):
+    whole = train(tmp_path / "whole", 12, update=update)
+    train(tmp_path / "parts", stop, config={"steps": stop}, update=update)
+    resumed = train(tmp_path / "parts", 12, config={"steps": 12}, update=update)
     assert_same_bits(whole, resumed)
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
     told = capsys.readouterr().err

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from videopoet_jax.training.optimizer import decayed, make_optimizer
+from videopoet_jax.training.optimizer import MUON_RMS, decayed, make_optimizer, matrices
 
 NUMBERS = {"learning_rate": 0.1, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.0, "clip_norm": None}
 PARAMS = {"layers": {"kernel": jnp.ones((2, 3, 3)), "scale": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
@@ -41,9 +41,36 @@ def test_the_betas_are_the_ones_given():
     np.testing.assert_allclose(updates["w"], -0.1, rtol=1e-6)
 
 
+def test_muon_sees_matrices_by_name_and_leaves_the_rest_to_adam():
+    shapes = {"table": (8, 4), "query": (5, 6, 2, 3), "out": (2, 3, 6), "up": (5, 6, 7), "kernel": (3, 3, 4, 8)}
+    seen = matrices({name: jnp.zeros(shape) for name, shape in shapes.items()})
+    assert seen.pop("table") is None
+    assert {name: tuple(axes) for name, axes in seen.items()} == {
+        "query": ((1,), (2, 3)),  # 5 layers, each 6 → 2·3
+        "out": ((0, 1), (2,)),
+        "up": ((1,), (2,)),
+        "kernel": ((0, 1, 2), (3,)),
+    }
+
+
+def test_muon_turns_every_layer_of_a_scan_by_a_matrix_with_equal_singular_values():
+    params = {"up": jnp.zeros((2, 16, 8)), "scale": jnp.ones((2, 16))}
+    rng = np.random.default_rng(0)
+    grads = {name: jnp.asarray(rng.normal(size=p.shape), jnp.float32) for name, p in params.items()}
+    grads["up"] *= jnp.asarray([1.0, 1e-3])[:, None, None]  # however small a layer's gradient, it moves as far
+    optimizer = make_optimizer(name="muon", **NUMBERS)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    step = NUMBERS["learning_rate"] * MUON_RMS * 4.0  # √max(16, 8)
+    for layer, grad in zip(updates["up"], grads["up"], strict=True):
+        u, _, v = np.linalg.svd(grad, full_matrices=False)
+        singular = np.linalg.svd(layer, compute_uv=False) / step
+        assert singular.min() > 0.6 and singular.max() < 1.3  # five Newton-Schulz steps are that exact
+        assert np.sum(np.asarray(layer) * -(u @ v)) / step > 0.85 * 8  # along the nearest orthogonal matrix
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"name": "sgd"}, "choose adam or adamw"), ({"name": "adam", "weight_decay": 0.1}, "choose adamw")],
+    [({"name": "sgd"}, "choose adam, adamw or muon"), ({"name": "adam", "weight_decay": 0.1}, "choose adamw")],
 )
 def test_mistakes_are_named(change, message):
     with pytest.raises(ValueError, match=message):

@@ -52,15 +52,15 @@ def loss_fn(params, extra, batch, keys):
     return error, Aux({"noise": jnp.mean(noise)}, {"calls": extra["calls"] + 1})
 
 
-def optimizer() -> optax.GradientTransformation:
-    return make_optimizer(name="adamw", learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
+def optimizer(name: str = "adamw") -> optax.GradientTransformation:
+    return make_optimizer(name=name, learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
 
 
-def new_state(mesh: jax.sharding.Mesh, *, model: Mlp | None = None, seed: int = 0) -> TrainState:
+def new_state(mesh: jax.sharding.Mesh, *, model: Mlp | None = None, seed: int = 0, update: str = "adamw") -> TrainState:
     model = model or MODEL
     params = initialize(lambda key: model.init(key, jnp.zeros((1, 4)))["params"], mesh, jax.random.key(seed))
     extra = {"calls": jnp.zeros((), jnp.int32)}
-    return create_state(params, optimizer(), mesh=mesh, key=jax.random.key(seed + 1), extra=extra, ema=True)
+    return create_state(params, optimizer(update), mesh=mesh, key=jax.random.key(seed + 1), extra=extra, ema=True)
 
 
 def loader(**kwargs):
@@ -70,9 +70,10 @@ def loader(**kwargs):
 def train(workdir, steps: int, **kwargs) -> TrainState:
     """A run of `fit` on a 4 × 2 mesh, whatever is not given being small."""
     mesh = kwargs.pop("mesh", None) or make_mesh(fsdp=2, tensor=1, data=-1)
+    update = kwargs.pop("update", "adamw")
     settings = {
-        "state": kwargs.pop("state", None) or new_state(mesh),
-        "train_step": make_train_step(kwargs.pop("loss_fn", loss_fn), optimizer(), ema_decay=0.9),
+        "state": kwargs.pop("state", None) or new_state(mesh, update=update),
+        "train_step": make_train_step(kwargs.pop("loss_fn", loss_fn), optimizer(update), ema_decay=0.9),
         "batches": kwargs.pop("batches", None) or loader(),
         "checkpoint_every": 4,
         "log_every": 2,

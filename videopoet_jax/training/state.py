@@ -81,12 +81,22 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     jit would replicate them: `zeros_like(p)` does not depend on p's data, so nothing propagates.
     """
     whole = replicated(mesh)
+
+    def masked(moment: Any) -> bool:  # where an optimizer of several kinds leaves a parameter to another kind
+        return isinstance(moment, optax.MaskedNode)
+
+    def like(moment: Any, param: jax.Array) -> Any:
+        if masked(moment):
+            return moment
+        return param.sharding if moment.shape == param.shape else whole
+
     return optax.tree_utils.tree_map_params(
         optimizer,
-        lambda moment, param: param.sharding if moment.shape == param.shape else whole,
+        like,
         jax.eval_shape(optimizer.init, params),
         params,
         transform_non_params=lambda _: whole,
+        is_leaf=masked,
     )
 
 
