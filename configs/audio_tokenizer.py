@@ -66,7 +66,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.num_frames, c.data.crop = 17, 8_000
         c.data.transient_share = 0.3
         c.train.batch_size, c.train.warmup_steps = 8, 50
-        c.train.learning_rate, c.train.learning_rate_end = 2e-3, 2e-5
+        c.train.optimizer = "muon"
+        c.train.learning_rate, c.train.learning_rate_end = 4e-3, 2e-5
         c.train.ema_decay = 0.0  # the rate ends near nothing, which is an average of its own
     if arg == "local":
         c.model.channels = 16
@@ -77,5 +78,5 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.num_frames = 41  # long clips bounce more often, and one in three crops holds a click if there is any
         c.data.start_share = 0.2  # a tone out of nothing, which crops from anywhere hardly show
         c.data.peak_normalise = False  # the clip is decoded as loud as it was
-        c.train.steps = 1_600
+        c.train.steps = 800
     return c

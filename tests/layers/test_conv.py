@@ -179,11 +179,11 @@ def test_depth_to_space_undoes_space_to_depth_and_drops_the_first_frames():
 
 
 def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
-    video, sound = normal(0, 1, 5, 4, 4, 3), normal(0, 1, 20, 4)
+    video, sound = normal(0, 1, 5, 4, 4, 32), normal(0, 1, 20, 64)
     modules = [
-        (CausalConv3D(features=6, kernel_size=(3, 3, 3), strides=(2, 2, 2), use_bias=True), video),
-        (CausalConv1D(features=6, kernel_size=7, stride=1, dilation=3, groups=2, use_bias=True), sound),
-        (CausalConvTranspose1D(features=6, kernel_size=4, stride=2, use_bias=False), sound),
+        (CausalConv3D(features=48, kernel_size=(3, 3, 3), strides=(2, 2, 2), use_bias=True), video),
+        (CausalConv1D(features=48, kernel_size=7, stride=1, dilation=3, groups=2, use_bias=True), sound),
+        (CausalConvTranspose1D(features=48, kernel_size=4, stride=2, use_bias=False), sound),
     ]
     for module, x in modules:
         boxed = jax.jit(module.init)(jax.random.key(0), x)
@@ -192,6 +192,12 @@ def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
         assert ("bias" in boxed["params"]) == module.use_bias
         params = nn.meta.unbox(boxed)
         assert jax.eval_shape(module.apply, params, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_colours_and_bits_are_never_split():
+    conv = CausalConv3D(features=18, kernel_size=(1, 1, 1), strides=(1, 1, 1), use_bias=True)
+    params = conv.init(jax.random.key(0), normal(0, 1, 1, 2, 2, 3))["params"]
+    assert params["kernel"].names[-2:] == (None, None) and params["bias"].names == (None,)
 
 
 def test_accelerators_get_the_plain_convolution():

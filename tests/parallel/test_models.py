@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from videopoet_jax.audio import tokenizer as audio_tokenizer
+from videopoet_jax.audio.soundstream import SoundStream
+from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.lm.language_model import abstract_params
+from videopoet_jax.lm.language_model import LanguageModel, abstract_params
 from videopoet_jax.lm.transformer import PrefixLM
 from videopoet_jax.parallel import batch_sharding, initialize, make_mesh, param_shardings
+from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.training.optimizer import make_optimizer
 from videopoet_jax.training.state import create_state
 from videopoet_jax.training.step import make_train_step
+from videopoet_jax.video import tokenizer as video_tokenizer
 from videopoet_jax.video.losses import initial_extra, make_loss
-from videopoet_jax.video.tokenizer import build
+from videopoet_jax.video.tokenizer import VideoTokenizer, build
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +42,28 @@ def test_the_language_model_is_split_as_intended(size, mesh):
 
 @pytest.mark.parametrize("variant", ["base", "large"])
 def test_the_video_tokenizer_is_split_as_intended(variant, mesh):
-    model = build(load_config(f"video_tokenizer:{variant}").model.to_dict())
-    video = jax.ShapeDtypeStruct((1, 5, 32, 32, 3), jnp.float32)
-    boxed = jax.eval_shape(model.init, jax.random.key(0), video)["params"]
-    specs = jax.tree.map(lambda s: s.spec, param_shardings(_without_pixels(boxed), mesh))
+    boxed = video_tokenizer.abstract_params(build(load_config(f"video_tokenizer:{variant}").model.to_dict()))
+    specs = jax.tree.map(lambda s: s.spec, param_shardings(boxed, mesh))
     assert specs["encoder"]["stage0_block0"]["conv1"]["kernel"] == P(None, None, None, "fsdp", "tensor")
     assert specs["decoder"]["stage1_up"]["kernel"] == P(None, None, None, "fsdp", "tensor")
+    assert specs["encoder"]["conv_in"]["kernel"] == P(None, None, None, None, "tensor")  # from 3 colours
 
 
-def _without_pixels(boxed):
-    """All but the convolutions from and to 3 colours, which do not divide."""
-    encoder = {k: v for k, v in boxed["encoder"].items() if k != "conv_in"}
-    decoder = {k: v for k, v in boxed["decoder"].items() if k != "conv_out"}
-    return {"encoder": encoder, "decoder": decoder}
+def test_soundstream_is_split_as_intended(mesh):
+    boxed = audio_tokenizer.abstract_params(SoundStream(**load_config("audio_tokenizer:soundstream").model))
+    kernels = [s.spec for s in jax.tree.leaves(param_shardings(boxed, mesh)) if len(s.spec) == 3]
+    assert P(None, None, "tensor") in kernels and P(None, "fsdp", None) in kernels  # from mono, to mono
+    assert kernels.count(P(None, "fsdp", "tensor")) > 20
+
+
+@pytest.mark.parametrize("cls", [VideoTokenizer, AudioTokenizer, TextEncoder, LanguageModel])
+def test_weights_that_ship_load_onto_a_mesh(cls, mesh):
+    def largest(mesh):
+        return max(jax.tree.leaves(cls.from_pretrained("nano", mesh=mesh).params), key=lambda x: x.size)
+
+    spread, whole = largest(mesh), largest(None)
+    assert "fsdp" in jax.tree.leaves(tuple(spread.sharding.spec)) and len(whole.devices()) == 1
+    np.testing.assert_array_equal(spread, whole)
 
 
 def test_a_video_step_on_eight_devices_is_the_step_on_one():

@@ -113,7 +113,7 @@ def test_an_id_beyond_the_table_is_not_silent(small):
 
 def test_xl_holds_exactly_the_published_encoder():
     config = load_config(f"{CONFIGS}/text_encoder.py:xl")
-    params = abstract_params(T5Encoder(**config.model), boxed=True)
+    params = abstract_params(T5Encoder(**config.model))
     shapes = jax.tree.map(lambda p: p.shape, nn.meta.unbox(params))
     d, inner, mlp = 2048, 32 * 64, 5120
     layer = 4 * d * inner + 3 * d * mlp + 2 * d
@@ -124,9 +124,7 @@ def test_xl_holds_exactly_the_published_encoder():
 
 def test_xl_is_split_over_a_mesh_as_its_axes_say():
     mesh = make_mesh(data=1, fsdp=4, tensor=2)
-    shardings = param_shardings(
-        abstract_params(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:xl").model), boxed=True), mesh
-    )
+    shardings = param_shardings(abstract_params(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:xl").model)), mesh)
     assert shardings["layers"]["mlp"]["down"].spec == PartitionSpec(None, "tensor", "fsdp")
     assert shardings["layers"]["attention"]["query"].spec == PartitionSpec(None, "fsdp", "tensor", None)
     assert shardings["embedding"].spec == PartitionSpec("tensor", "fsdp")

@@ -43,7 +43,7 @@ def test_a_shape_is_compiled_once_and_the_state_keeps_its_shardings():
         for rows in (8, 16, 8, 16):
             state, _ = step(state, {"x": jnp.ones((rows, 4)), "y": jnp.ones((rows, 4))})
     assert [line for line in told if "compiling" in line] == [
-        f"compiling, once for batches of x [{rows}, 4], y [{rows}, 4] …" for rows in (8, 16)
+        f"compiling, once for batches of x [{rows}, 4] …" for rows in (8, 16)
     ]
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
 

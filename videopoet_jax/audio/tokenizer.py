@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Float, Int, Shaped
 
 from videopoet_jax.audio.soundstream import SoundStream, lookback
+from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
 MODEL_TYPE, PART = "videopoet_audio_tokenizer", "audio_tokenizer"
@@ -75,15 +77,22 @@ class AudioTokenizer:
         return samples // self.samples_per_frame
 
     @classmethod
-    def from_pretrained(cls, name_or_dir: str | os.PathLike, *, rows: int = 1) -> "AudioTokenizer":
-        """The tokenizer of a shipped name ("nano"), of a pipeline's directory, or of its own."""
+    def from_pretrained(
+        cls, name_or_dir: str | os.PathLike, *, mesh: Mesh | None = None, rows: int = 1
+    ) -> "AudioTokenizer":
+        """The tokenizer of a shipped name ("nano"), of a pipeline's directory, or of its own; with a mesh the weights
+        are spread over it. It computes in float32 everywhere: its quantizer tells apart what bfloat16 does not.
+        """
         directory = resolve(name_or_dir, PART)
         config = read_config(directory, MODEL_TYPE, _fields())
         tree = load_params(directory)
         try:
-            return cls(config, tree["params"], tree["codebooks"], rows=rows)
+            params, codebooks = tree["params"], tree["codebooks"]
         except KeyError as error:
             raise ValueError(f"{directory}: weights without {error}; save them with save_pretrained.") from error
+        tokenizer = cls(config, params, codebooks, rows=rows)
+        tokenizer.params = place(params, abstract_params(tokenizer.model), mesh, directory)
+        return tokenizer
 
     def save_pretrained(self, directory: str | os.PathLike, *, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts."""
@@ -180,6 +189,13 @@ class _Windows:
         out = np.concatenate(groups)[: b * number].reshape(b, number, self.window, -1)
         kept = [out[:, 0], *(out[:, i, self.back :] for i in range(1, number))]
         return np.concatenate(kept, axis=1)[:, :f]
+
+
+def abstract_params(model: SoundStream) -> Any:
+    """Boxed shapes of the parameters, nothing computed."""
+    sound = jax.ShapeDtypeStruct((1, math.prod(model.strides)), jnp.float32)
+    levels = jax.ShapeDtypeStruct((1,), jnp.int32)
+    return jax.eval_shape(model.init, jax.random.key(0), sound, levels)["params"]
 
 
 def _variables(params: Mapping[str, Any], codebooks: Mapping[str, Any]) -> dict[str, Any]:

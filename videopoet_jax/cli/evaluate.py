@@ -39,7 +39,8 @@ def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> 
         return
     triples = HELD_OUT[:limit]
     prompts = [f"a {t.colour} {t.digit} moving {t.direction}" for t in triples]
-    systems = _systems(vp, model, dict(zip(prompts, triples, strict=True)), seeds, sampling, sheet)
+    likeness = []  # of the tokenizer's copies, in dB
+    systems = _systems(vp, model, dict(zip(prompts, triples, strict=True)), seeds, sampling, sheet, likeness)
     rows = digit_table.score_table(
         prompts,
         range(seeds),
@@ -47,15 +48,21 @@ def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> 
         on_row=lambda row: click.echo(f"scored: {row.name}: {row.rates['all']}", err=True),
     )
     click.echo(digit_table.to_markdown(rows))
+    psnr = sum(likeness) / len(likeness)
+    click.echo(
+        f"\nThe video tokenizer's copies of the true clips: {psnr:.1f} dB PSNR, the mean of {len(likeness)} clips."
+    )
     if report:
         from videopoet_jax.pretrained.files import write_atomically
 
-        data = json.dumps(digit_table.to_json(rows), indent=1)
+        data = json.dumps({"rows": digit_table.to_json(rows), "tokenizer_psnr": psnr}, indent=1)
         write_atomically(report, lambda path: path.write_text(data + "\n"))
 
 
-def _systems(vp, name: str, triples: dict, seeds: int, sampling: dict, sheet: Path | None) -> dict[str, Callable]:
-    """The rows of the table: how each makes clips of prompts and seeds."""
+def _systems(
+    vp, name: str, triples: dict, seeds: int, sampling: dict, sheet: Path | None, likeness: list[float]
+) -> dict[str, Callable]:
+    """The rows of the table: how each makes clips of prompts and seeds. The PSNR of copies goes into `likeness`."""
     from videopoet_jax.data.moving_digits import SAMPLE_RATE, render, render_prompt
     from videopoet_jax.evaluate.digit_table import Sample, cheats
 
@@ -66,9 +73,12 @@ def _systems(vp, name: str, triples: dict, seeds: int, sampling: dict, sheet: Pa
     def tokenized(prompts: Sequence[str], numbers: Sequence[int]) -> list[Sample]:
         import numpy as np
 
+        from videopoet_jax.evaluate.quality import psnr_clip
+
         out = []
         for clip in true(prompts, numbers):
             frames = vp.video_tokenizer.decode(vp.video_tokenizer.encode(clip.frames).codes)
+            likeness.append(float(psnr_clip(clip.frames, frames)))
             codes = vp.audio_tokenizer.encode(clip.audio, vp.settings.audio_levels).codes
             out.append(Sample(frames, np.asarray(vp.audio_tokenizer.decode(codes)[0]), SAMPLE_RATE))
         return out

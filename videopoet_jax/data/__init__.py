@@ -1,5 +1,6 @@
 """In: files and folders of media, or rendered worlds → Out: dicts of numpy arrays, by index, batched.
 
-`media` (read and write video, sound, pictures), `sources` (a folder of clips, moving digits), `token_records` (codes
-kept in files), `moving_digits` (the world whose truth is known), `loader` (batches with a state that resumes).
+`media` reads and writes video, sound and pictures; `sources` are a folder of clips and moving digits, by index;
+`moving_digits` is the world whose truth is known; `token_records` keeps codes in files; `loader` makes batches of any
+of these, with a state that resumes.
 """

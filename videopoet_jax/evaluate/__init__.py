@@ -1,4 +1,5 @@
 """In: what was made and what is true → Out: figures and pictures of them.
 
-`quality` (PSNR, SSIM, SI-SDR), `digits` (scorers of moving_digits), `sheets` (contact sheets, curves, spectrograms).
+`quality` has PSNR, SSIM and SI-SDR; `digits` scores a clip of moving digits against its prompt, `digit_table` whole
+systems beside their ceilings and cheats; `sheets` draws contact sheets, curves and spectrograms.
 """

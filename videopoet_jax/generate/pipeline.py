@@ -68,8 +68,8 @@ class VideoPoet:
         check_digests(root, lm)
         return cls(
             Settings(**{**config, "tasks": tuple(config["tasks"])}),
-            VideoTokenizer.from_pretrained(root / "video_tokenizer", dtype),
-            AudioTokenizer.from_pretrained(root / "audio_tokenizer"),
+            VideoTokenizer.from_pretrained(root / "video_tokenizer", dtype, mesh),
+            AudioTokenizer.from_pretrained(root / "audio_tokenizer", mesh=mesh),
             TextEncoder.from_pretrained(root / "text_encoder", dtype, mesh),
             lm,
         )

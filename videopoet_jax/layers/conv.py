@@ -26,6 +26,7 @@ from videopoet_jax.layers import conv_forms
 from videopoet_jax.parallel.axes import partitioned
 
 Initializer = jax.nn.initializers.Initializer
+LEAST_SPLIT = 32  # ours
 
 
 def carry(x: Array, past: Array | None, frames: int) -> Array:
@@ -144,19 +145,29 @@ def space_to_depth(x: Float[Array, "b t h w c"], block: tuple[int, int, int]) ->
     return x.reshape(b, t // pt, h // ph, w // pw, -1)
 
 
+def channel_axis(channels: int, name: str) -> str | None:
+    """The logical axis of so many channels; None where there are too few to be worth splitting over devices.
+
+    Colours, a mono sound and the bits of a code would rarely divide, and their kernels are small anyway.
+    """
+    return name if channels >= LEAST_SPLIT else None
+
+
 class _Conv(nn.Module):
     """Creates the kernel and adds the bias; computes in the dtype of its input."""
 
     features: int
 
     def _kernel(self, x: Array, shape: Sequence[int], axes: Sequence[str]) -> Array:
-        init = partitioned(self.kernel_init, *axes, "conv_in", "conv_out")
+        channels = (channel_axis(shape[-2], "conv_in"), channel_axis(shape[-1], "conv_out"))
+        init = partitioned(self.kernel_init, *axes, *channels)
         return self.param("kernel", init, tuple(shape), jnp.float32).astype(x.dtype)
 
     def _biased(self, y: Array) -> Array:
         if not self.use_bias:
             return y
-        bias = self.param("bias", partitioned(nn.initializers.zeros_init(), "conv_out"), (self.features,), jnp.float32)
+        init = partitioned(nn.initializers.zeros_init(), channel_axis(self.features, "conv_out"))
+        bias = self.param("bias", init, (self.features,), jnp.float32)
         return y + bias.astype(y.dtype)
 
 

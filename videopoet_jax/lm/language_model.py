@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +18,7 @@ from jaxtyping import Int
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import generate
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
-from videopoet_jax.parallel.shardings import param_shardings
+from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.sequence.layout import Layout
 
@@ -105,9 +104,7 @@ class LanguageModel:
         config["dtype"] = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
         params = load_params(directory)
         lm = cls(config, params, digests, bucket=bucket)
-        boxed = abstract_params(lm.model)
-        _check_shapes(params, nn.meta.unbox(boxed), directory)
-        lm.params = jax.device_put(params, param_shardings(boxed, mesh)) if mesh else jax.tree.map(jnp.asarray, params)
+        lm.params = place(params, abstract_params(lm.model), mesh, directory)
         return lm
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
@@ -144,17 +141,3 @@ class LanguageModel:
             ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
             written.append(np.asarray(ids))
         return Written(prepared.layout, np.concatenate(written)[:rows])
-
-
-def _check_shapes(params: Any, wanted: Any, source: Any) -> None:
-    have, want = (
-        {jax.tree_util.keystr(p, simple=True, separator="."): leaf.shape for p, leaf in leaves}
-        for leaves in (jax.tree_util.tree_leaves_with_path(params), jax.tree_util.tree_leaves_with_path(wanted))
-    )
-    wrong = sorted(name for name in have.keys() | want.keys() if have.get(name) != want.get(name))
-    if wrong:
-        name = wrong[0]
-        raise ValueError(
-            f"{source}: {name} is {have.get(name, 'absent')}, its config needs {want.get(name, 'nothing there')}; "
-            f"restore the config.json and weights that belong together."
-        )

@@ -5,7 +5,7 @@
 
 from videopoet_jax.parallel.axes import RULES, constrain, partitioned
 from videopoet_jax.parallel.mesh import make_mesh
-from videopoet_jax.parallel.shardings import batch_sharding, initialize, param_shardings, replicated
+from videopoet_jax.parallel.shardings import batch_sharding, initialize, param_shardings, place, replicated
 
 __all__ = [
     "RULES",
@@ -15,5 +15,6 @@ __all__ = [
     "make_mesh",
     "param_shardings",
     "partitioned",
+    "place",
     "replicated",
 ]

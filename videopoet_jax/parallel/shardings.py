@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -45,6 +46,29 @@ def param_shardings(boxed: PyTree, mesh: Mesh) -> PyTree:
         return NamedSharding(mesh, mesh_axes(*leaf.names))
 
     return jax.tree_util.tree_map_with_path(one, boxed, is_leaf=_is_box)
+
+
+def place(params: PyTree, boxed: PyTree, mesh: Mesh | None, source: Any) -> PyTree:
+    """Arrays that were read from `source` onto their devices: spread over `mesh`, or whole on the default device.
+
+    Args:
+        boxed: the model's parameters with their axis names, or their shapes from `jax.eval_shape`.
+
+    Raises:
+        ValueError: the arrays are not the model's, in names or shapes.
+    """
+    have, want = (
+        {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, nn.meta.unbox(boxed)))
+    )
+    wrong = sorted(name for name in have.keys() | want.keys() if have.get(name) != want.get(name))
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{source}: {len(wrong)} parameters do not fit the config, first {name}: {have.get(name, 'absent')} in the "
+            f"file, {want.get(name, 'absent')} in the model; take config and weights from one directory."
+        )
+    return jax.device_put(params, param_shardings(boxed, mesh)) if mesh else jax.tree.map(jnp.asarray, params)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

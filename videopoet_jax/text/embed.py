@@ -5,14 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from videopoet_jax.parallel.shardings import param_shardings
+from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import files
 from videopoet_jax.text import weights
 from videopoet_jax.text.t5 import T5Encoder
@@ -75,11 +74,7 @@ class TextEncoder:
                 )
             params = files.load_params(directory, dtype)
         config["dtype"] = dtype
-        weights.check_shapes(params, abstract_params(T5Encoder(**config)), directory)
-        if mesh is None:
-            return cls(config, jax.tree.map(jnp.asarray, params), pieces)
-        boxed = abstract_params(T5Encoder(**config), boxed=True)
-        return cls(config, jax.device_put(params, param_shardings(boxed, mesh)), pieces)
+        return cls(config, place(params, abstract_params(T5Encoder(**config)), mesh, directory), pieces)
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json, model.safetensors and the vocabulary."""
@@ -112,9 +107,8 @@ class TextEncoder:
         return jnp.concatenate(chunks)[:count] if len(chunks) > 1 else chunks[0][:count]
 
 
-def abstract_params(model: T5Encoder, *, boxed: bool = False) -> dict[str, Any]:
-    """Shapes of the model's parameters, nothing computed; `boxed` keeps their logical axis names."""
+def abstract_params(model: T5Encoder) -> dict[str, Any]:
+    """Boxed shapes of the model's parameters, nothing computed."""
     ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
     mask = jax.ShapeDtypeStruct((1, 8), jnp.bool_)
-    params = jax.eval_shape(model.init, jax.random.key(0), ids, mask)["params"]
-    return params if boxed else nn.meta.unbox(params)
+    return jax.eval_shape(model.init, jax.random.key(0), ids, mask)["params"]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from videopoet_jax.pretrained import files
@@ -137,19 +136,6 @@ def load_huggingface(directory: str | os.PathLike, dtype: str) -> tuple[dict[str
     config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
     fields = config_from_huggingface(config)
     return fields, params_from_huggingface(files.flatten(files.load_params(directory, dtype)), fields)
-
-
-def check_shapes(params: Mapping[str, Any], abstract: Mapping[str, Any], source: str | os.PathLike) -> None:
-    """Raises ValueError where the tree that was read differs from the model's in names or shapes."""
-    read = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    model = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)}
-    wrong = {name for name in set(read) | set(model) if read.get(name) != model.get(name)}
-    if wrong:
-        name = min(wrong)
-        raise ValueError(
-            f"{source}: {len(wrong)} parameters do not fit the config, first {name} "
-            f"(file {read.get(name)}, model {model.get(name)}); take config and weights from one directory."
-        )
 
 
 def _few(names: set[str]) -> str:

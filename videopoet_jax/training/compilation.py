@@ -1,5 +1,6 @@
 """Compile each shape of batch once, ahead of its first step, and keep what was compiled between runs."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -62,8 +63,8 @@ class CompiledStep:
         return self._compiled[key](state, batch)
 
     def _compile(self, state: TrainState, batch: PyTree) -> Any:
-        shapes = ", ".join(f"{name} {list(shape)}" for name, shape, _ in signature(batch))
-        self._say(f"compiling, once for batches of {shapes} …")
+        name, shape, _ = max(signature(batch), key=lambda entry: math.prod(entry[1]))  # the largest tells them apart
+        self._say(f"compiling, once for batches of {name} {list(shape)} …")
         start = time.perf_counter()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
         step = jax.jit(self._train_step, donate_argnums=0, out_shardings=(shardings, replicated(self._mesh)))

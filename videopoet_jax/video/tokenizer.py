@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
+from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.video import lfq
 from videopoet_jax.video.blocks import Chunk, Size3
@@ -124,6 +126,13 @@ def build(config: Config) -> VideoTokenizerModel:
     return model
 
 
+def abstract_params(model: VideoTokenizerModel) -> Any:
+    """Boxed shapes of the parameters, nothing computed; they do not depend on the clip."""
+    time, height, width = model.stride
+    clip = jax.ShapeDtypeStruct((1, 1 + time, height, width, 3), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), clip)["params"]
+
+
 def to_pixels(video: UInt8[Array, "*b t h w 3"] | UInt8[np.ndarray, "*b t h w 3"]) -> Float[Array, "*b t h w 3"]:
     """0 … 255 → -1 … 1."""
     return jnp.asarray(video).astype(jnp.float32) / 127.5 - 1.0
@@ -144,11 +153,15 @@ class VideoTokenizer:
         self.params = jax.tree.map(lambda p: jnp.asarray(p, self.dtype), dict(params))
 
     @classmethod
-    def from_pretrained(cls, name_or_dir: str | os.PathLike, dtype: str | None = None) -> "VideoTokenizer":
-        """A shipped name ("nano") or a directory that `save_pretrained` wrote."""
+    def from_pretrained(
+        cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None
+    ) -> "VideoTokenizer":
+        """A shipped name ("nano") or a directory that `save_pretrained` wrote; with a mesh the weights are spread."""
         directory = resolve(name_or_dir, FOLDER)
         fields = {f.name for f in dataclasses.fields(VideoTokenizerModel)} - {"parent", "name"}
-        return cls(read_config(directory, MODEL_TYPE, fields), load_params(directory), dtype)
+        config = read_config(directory, MODEL_TYPE, fields)
+        params = place(load_params(directory), abstract_params(build(config)), mesh, directory)
+        return cls(config, params, dtype)
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors."""
