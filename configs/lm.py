@@ -117,8 +117,15 @@ def get_config(arg: str = "nano") -> ConfigDict:
         )
         c.loss.update(chunk=32, z_coefficient=0.0)
         c.data.update(height=64, width=64, audio_levels=1, text_length=16)
-        c.train.update(batch_size=32, steps=4_000, learning_rate=2e-3, warmup_steps=100, ema_decay=0.99)
+        # Muon: on nano AdamW needs one and a half times the steps to the same loss.
+        c.train.update(
+            optimizer="muon", batch_size=32, steps=2_400, learning_rate=4e-3, warmup_steps=100, ema_decay=0.99
+        )
+    if arg == "local":
+        c.train.batch_size = 8  # 430 tokens a sequence, and minutes rather than hours
     if arg == "nano":
-        c.data.update(source="moving_digits", spatial_stride=16, size=20_000)
+        c.data.update(source="moving_digits", spatial_stride=16, size=16_000)
+        c.data.tasks.update(text_to_video=0.6, unconditional=0.05, image_to_video=0.14)
+        c.data.tasks.update(frame_prediction_5=0.07, frame_prediction_9=0.07, frame_prediction_13=0.07)
         c.train.weight_decay = 0.05
     return c

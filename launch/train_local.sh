@@ -25,12 +25,12 @@ train() { # train NAME CONFIG SHARE_OF_THE_TIME [options]
 
 # The text encoder is the one that ships: your captions are few.
 [ -e "$models/text_encoder" ] || cp -r videopoet_jax/pretrained/nano/text_encoder "$models/text_encoder"
-train image_tokenizer video_tokenizer:local_image 0.15 --set "data.root=$clips"
+train image_tokenizer video_tokenizer:local_image 0.12 --set "data.root=$clips"
 train video_tokenizer video_tokenizer:local 0.35 --set "data.root=$clips" --init "$models/image_tokenizer"
 train audio_tokenizer audio_tokenizer:local 0.1 --set "data.root=$clips"
 [ -e "$run/records/meta.json" ] ||
     .venv/bin/videopoet data prepare --config lm:local --set "data.root=$clips" --models "$models" --out "$run/records"
-train lm lm:local 0.3 --set "data.records=$run/records"
+train lm lm:local 0.33 --set "data.records=$run/records"
 .venv/bin/videopoet export --config pipeline:local --models "$models" --out "$run/pipeline"
 .venv/bin/videopoet evaluate "$run/pipeline" --clips "$clips" --out-dir "$run/held_out"
 .venv/bin/videopoet curves "$run/video_tokenizer" "$run/audio_tokenizer" "$run/lm" --out "$run/curves.png"

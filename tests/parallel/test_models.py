@@ -1,8 +1,9 @@
 """The real models on eight devices: where their parameters lie, and that a step there is a step on one device."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -11,9 +12,9 @@ from videopoet_jax.audio import tokenizer as audio_tokenizer
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.lm.language_model import LanguageModel, abstract_params
+from videopoet_jax.lm.language_model import LanguageModel, init_params
 from videopoet_jax.lm.transformer import PrefixLM
-from videopoet_jax.parallel import batch_sharding, initialize, make_mesh, param_shardings
+from videopoet_jax.parallel import abstract, batch_sharding, initialize, make_mesh, param_shardings
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.training.optimizer import make_optimizer
 from videopoet_jax.training.state import create_state
@@ -30,9 +31,8 @@ def mesh():
 
 @pytest.mark.parametrize("size", ["300m", "1b", "8b"])
 def test_the_language_model_is_split_as_intended(size, mesh):
-    specs = jax.tree.map(
-        lambda s: s.spec, param_shardings(abstract_params(PrefixLM(**load_config(f"lm:{size}").model)), mesh)
-    )
+    boxed = abstract(partial(init_params, PrefixLM(**load_config(f"lm:{size}").model)))
+    specs = jax.tree.map(lambda s: s.spec, param_shardings(boxed, mesh))
     layers = specs["layers"]
     assert layers["attention"]["query"] == P(None, "fsdp", "tensor", None)
     assert layers["mlp"]["gate"] == P(None, "fsdp", "tensor")
@@ -42,7 +42,8 @@ def test_the_language_model_is_split_as_intended(size, mesh):
 
 @pytest.mark.parametrize("variant", ["base", "large"])
 def test_the_video_tokenizer_is_split_as_intended(variant, mesh):
-    boxed = video_tokenizer.abstract_params(build(load_config(f"video_tokenizer:{variant}").model.to_dict()))
+    model = build(load_config(f"video_tokenizer:{variant}").model.to_dict())
+    boxed = abstract(partial(video_tokenizer.init_params, model))
     specs = jax.tree.map(lambda s: s.spec, param_shardings(boxed, mesh))
     assert specs["encoder"]["stage0_block0"]["conv1"]["kernel"] == P(None, None, None, "fsdp", "tensor")
     assert specs["decoder"]["stage1_up"]["kernel"] == P(None, None, None, "fsdp", "tensor")
@@ -50,7 +51,8 @@ def test_the_video_tokenizer_is_split_as_intended(variant, mesh):
 
 
 def test_soundstream_is_split_as_intended(mesh):
-    boxed = audio_tokenizer.abstract_params(SoundStream(**load_config("audio_tokenizer:soundstream").model))
+    model = SoundStream(**load_config("audio_tokenizer:soundstream").model)
+    boxed = abstract(lambda key: audio_tokenizer.init_variables(model, key)["params"])
     kernels = [s.spec for s in jax.tree.leaves(param_shardings(boxed, mesh)) if len(s.spec) == 3]
     assert P(None, None, "tensor") in kernels and P(None, "fsdp", None) in kernels  # from mono, to mono
     assert kernels.count(P(None, "fsdp", "tensor")) > 20
@@ -76,9 +78,7 @@ def test_a_video_step_on_eight_devices_is_the_step_on_one():
     )
     results = []
     for mesh in (make_mesh(jax.devices()[:1]), make_mesh()):
-        params = initialize(
-            lambda key: model.init(key, jnp.zeros((1, 5, 32, 32, 3)))["params"], mesh, jax.random.key(0)
-        )
+        params = initialize(partial(video_tokenizer.init_params, model), mesh, jax.random.key(0))
         state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(1), extra=initial_extra())
         batch = {"video": jax.device_put(video, batch_sharding(mesh))}
         assert len({s.device for s in batch["video"].addressable_shards}) == mesh.size

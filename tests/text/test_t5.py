@@ -1,5 +1,6 @@
 """The encoder's maths: buckets, padding, scan, and the sizes of T5-XL."""
 
+import functools
 from pathlib import Path
 
 import flax.linen as nn
@@ -11,8 +12,8 @@ from jax.sharding import PartitionSpec
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.parallel import make_mesh, param_shardings
-from videopoet_jax.text.embed import abstract_params
+from videopoet_jax.parallel import abstract, make_mesh, param_shardings
+from videopoet_jax.text.embed import init_params
 from videopoet_jax.text.t5 import Block, T5Encoder, attend, relative_buckets, rms_norm
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -111,9 +112,13 @@ def test_an_id_beyond_the_table_is_not_silent(small):
     assert np.isnan(run(model, params, np.array([[96, 1]], np.int32), np.ones((1, 2), bool))).all()
 
 
+def boxed_shapes(model):
+    return abstract(functools.partial(init_params, model))
+
+
 def test_xl_holds_exactly_the_published_encoder():
     config = load_config(f"{CONFIGS}/text_encoder.py:xl")
-    params = abstract_params(T5Encoder(**config.model))
+    params = boxed_shapes(T5Encoder(**config.model))
     shapes = jax.tree.map(lambda p: p.shape, nn.meta.unbox(params))
     d, inner, mlp = 2048, 32 * 64, 5120
     layer = 4 * d * inner + 3 * d * mlp + 2 * d
@@ -124,14 +129,14 @@ def test_xl_holds_exactly_the_published_encoder():
 
 def test_xl_is_split_over_a_mesh_as_its_axes_say():
     mesh = make_mesh(data=1, fsdp=4, tensor=2)
-    shardings = param_shardings(abstract_params(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:xl").model)), mesh)
+    shardings = param_shardings(boxed_shapes(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:xl").model)), mesh)
     assert shardings["layers"]["mlp"]["down"].spec == PartitionSpec(None, "tensor", "fsdp")
     assert shardings["layers"]["attention"]["query"].spec == PartitionSpec(None, "fsdp", "tensor", None)
     assert shardings["embedding"].spec == PartitionSpec("tensor", "fsdp")
 
 
 def test_the_nano_encoder_is_small():
-    params = abstract_params(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:nano").model))
+    params = boxed_shapes(T5Encoder(**load_config(f"{CONFIGS}/text_encoder.py:nano").model))
     assert sum(p.size for p in jax.tree.leaves(params)) <= 500_000
 
 

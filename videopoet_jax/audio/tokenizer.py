@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
 from videopoet_jax.audio.soundstream import SoundStream, lookback
 from videopoet_jax.parallel import place
@@ -91,7 +91,7 @@ class AudioTokenizer:
         except KeyError as error:
             raise ValueError(f"{directory}: weights without {error}; save them with save_pretrained.") from error
         tokenizer = cls(config, params, codebooks, rows=rows)
-        tokenizer.params = place(params, abstract_params(tokenizer.model), mesh, directory)
+        tokenizer.params = place(params, lambda key: init_variables(tokenizer.model, key)["params"], mesh, directory)
         return tokenizer
 
     def save_pretrained(self, directory: str | os.PathLike, *, dtype: str = "bfloat16") -> None:
@@ -191,11 +191,9 @@ class _Windows:
         return np.concatenate(kept, axis=1)[:, :f]
 
 
-def abstract_params(model: SoundStream) -> Any:
-    """Boxed shapes of the parameters, nothing computed."""
-    sound = jax.ShapeDtypeStruct((1, math.prod(model.strides)), jnp.float32)
-    levels = jax.ShapeDtypeStruct((1,), jnp.int32)
-    return jax.eval_shape(model.init, jax.random.key(0), sound, levels)["params"]
+def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:
+    """New `params`, boxed, and empty `codebooks`, which start at the first batch."""
+    return model.init(key, jnp.zeros((1, math.prod(model.strides))), jnp.ones((1,), jnp.int32))
 
 
 def _variables(params: Mapping[str, Any], codebooks: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 Nothing here trains: a `Recipe` is handed to `training.loop.fit` by `videopoet train`.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -47,10 +47,9 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.evaluate import quality, sheets
     from videopoet_jax.video import losses
     from videopoet_jax.video.inflation import inflate
-    from videopoet_jax.video.tokenizer import VideoTokenizer, build
+    from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
 
     model = build(config.model.to_dict())
-    size = (1, config.data.num_frames, config.data.height, config.data.width, 3)
 
     def tokenizer(params: PyTree) -> VideoTokenizer:
         return VideoTokenizer(config.model.to_dict(), params)
@@ -65,7 +64,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
 
     return Recipe(
-        init=lambda key: model.init(key, jnp.zeros(size))["params"],
+        init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict()),
         extra=losses.initial_extra(),
         batches=make_loader(
@@ -82,12 +81,10 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.audio.crops import make_crop
     from videopoet_jax.audio.losses import make_loss
     from videopoet_jax.audio.soundstream import SoundStream
-    from videopoet_jax.audio.tokenizer import AudioTokenizer
+    from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
     from videopoet_jax.evaluate import quality
 
     model, data = SoundStream(**config.model), config.data
-    key = jax.random.key(config.seed)
-    empty = model.init(key, jnp.zeros((1, data.crop)), jnp.ones((1,), jnp.int32))["codebooks"]
 
     crop = make_crop(
         samples=data.crop,
@@ -108,9 +105,9 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         return other.params, {"codebooks": other.codebooks}
 
     return Recipe(
-        init=lambda key: model.init(key, jnp.zeros((1, data.crop)), jnp.ones((1,), jnp.int32))["params"],
+        init=lambda key: init_variables(model, key)["params"],
         loss_fn=make_loss(config),
-        extra={"codebooks": empty},
+        extra={"codebooks": init_variables(model, jax.random.key(config.seed))["codebooks"]},
         batches=make_loader(
             clips(config, "train"), batch_size=config.train.batch_size, seed=config.seed, random_transform=crop
         ),
@@ -126,7 +123,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
     """Captions with holes → the missing pieces; its vocabulary is trained first and kept in `workdir`."""
     from videopoet_jax.data.moving_digits_scene import caption, draw
     from videopoet_jax.text.corpus import prepare
-    from videopoet_jax.text.embed import TextEncoder
+    from videopoet_jax.text.embed import TextEncoder, init_params
     from videopoet_jax.text.losses import denoising_loss
     from videopoet_jax.text.t5 import T5Encoder
 
@@ -144,9 +141,8 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
         prompt_repeats=data.prompt_repeats,
         english_share=data.english_share,
     )
-    ids, mask = jnp.zeros((1, data.length), jnp.int32), jnp.ones((1, data.length), bool)
     return Recipe(
-        init=lambda key: model.init(key, ids, mask)["params"],
+        init=functools.partial(init_params, model),
         loss_fn=denoising_loss(model, sentinels=pieces.sentinels, **config.loss),
         extra={},
         batches=make_loader(source, batch_size=config.train.batch_size, seed=config.seed),
@@ -162,9 +158,9 @@ def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
     from videopoet_jax.data.loader import Part, mixture
     from videopoet_jax.data.token_records import TokenSource
-    from videopoet_jax.lm.language_model import LanguageModel
+    from videopoet_jax.lm.language_model import LanguageModel, init_params
     from videopoet_jax.lm.loss import make_loss
-    from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
+    from videopoet_jax.lm.transformer import PrefixLM
     from videopoet_jax.sequence import get_task
     from videopoet_jax.text.embed import TextEncoder
 
@@ -180,14 +176,8 @@ def language_model(config: ConfigDict) -> Recipe:
         blank = {"empty_text_ids": empty.ids[0], "empty_text_mask": empty.mask[0]}
         return lambda record: assemble_record(layout, record) | blank
 
-    def init(key: jax.Array) -> PyTree:
-        n = jnp.zeros((1, 2), jnp.int32)
-        batch = {"ids": n, "table": n, "positions": jnp.zeros((1, 2, 4), jnp.int32)}
-        batch |= {"prefix_length": jnp.zeros(1, jnp.int32), "valid": n == 0}
-        return model.init(key, whole_sequence(batch, jnp.zeros((1, 1, model.text_dim)), n[:, :1] == 0))["params"]
-
     return Recipe(
-        init=init,
+        init=functools.partial(init_params, model),
         loss_fn=make_loss(config, lambda params, ids, mask: encoder.model.apply({"params": params}, ids, mask)),
         extra={"text_encoder": encoder.params},
         batches=mixture(

@@ -5,6 +5,7 @@ written = lm.generate(prepared)                # Prepared (a batch of prefixes) 
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
+from jaxtyping import Int, PRNGKeyArray
 
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import generate
@@ -57,19 +58,13 @@ def row_key(seed: int, copy: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed % 2**32), copy)
 
 
-def abstract_params(model: PrefixLM) -> Any:
-    """Boxed shapes of the parameters, nothing computed."""
-    n, l = 2, 1  # noqa: E741 - the axis alphabet
-    row = jax.ShapeDtypeStruct((1, n), jnp.int32)
-    batch = {
-        "ids": row,
-        "table": row,
-        "positions": jax.ShapeDtypeStruct((1, n, 4), jnp.int32),
-        "prefix_length": jax.ShapeDtypeStruct((1,), jnp.int32),
-        "valid": jax.ShapeDtypeStruct((1, n), jnp.bool_),
-    }
-    text, mask = jax.ShapeDtypeStruct((1, l, model.text_dim), jnp.float32), jax.ShapeDtypeStruct((1, l), jnp.bool_)
-    return jax.eval_shape(lambda *a: model.init(jax.random.key(0), whole_sequence(*a)), batch, text, mask)["params"]
+def init_params(model: PrefixLM, key: PRNGKeyArray) -> dict[str, Any]:
+    """New parameters, boxed; they depend on no length."""
+    row = jnp.zeros((1, 2), jnp.int32)
+    batch = {"ids": row, "table": row, "positions": jnp.zeros((1, 2, 4), jnp.int32)}
+    batch |= {"prefix_length": jnp.zeros(1, jnp.int32), "valid": jnp.ones((1, 2), bool)}
+    text, mask = jnp.zeros((1, 1, model.text_dim)), jnp.ones((1, 1), bool)
+    return model.init(key, whole_sequence(batch, text, mask))["params"]
 
 
 class LanguageModel:
@@ -104,7 +99,7 @@ class LanguageModel:
         config["dtype"] = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
         params = load_params(directory)
         lm = cls(config, params, digests, bucket=bucket)
-        lm.params = place(params, abstract_params(lm.model), mesh, directory)
+        lm.params = place(params, functools.partial(init_params, lm.model), mesh, directory)
         return lm
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:

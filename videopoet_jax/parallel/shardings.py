@@ -48,15 +48,21 @@ def param_shardings(boxed: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree_util.tree_map_with_path(one, boxed, is_leaf=_is_box)
 
 
-def place(params: PyTree, boxed: PyTree, mesh: Mesh | None, source: Any) -> PyTree:
+def abstract(init_fn: Callable[[jax.Array], PyTree]) -> PyTree:
+    """Boxed shapes of what `init_fn` makes of a key; nothing is computed."""
+    return jax.eval_shape(init_fn, jax.random.key(0))
+
+
+def place(params: PyTree, init_fn: Callable[[jax.Array], PyTree], mesh: Mesh | None, source: Any) -> PyTree:
     """Arrays that were read from `source` onto their devices: spread over `mesh`, or whole on the default device.
 
     Args:
-        boxed: the model's parameters with their axis names, or their shapes from `jax.eval_shape`.
+        init_fn: key → the model's own boxed parameters, which say what the arrays must be and where they go.
 
     Raises:
         ValueError: the arrays are not the model's, in names or shapes.
     """
+    boxed = abstract(init_fn)
     have, want = (
         {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
         for leaves in map(jax.tree_util.tree_leaves_with_path, (params, nn.meta.unbox(boxed)))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import files
@@ -74,7 +74,7 @@ class TextEncoder:
                 )
             params = files.load_params(directory, dtype)
         config["dtype"] = dtype
-        return cls(config, place(params, abstract_params(T5Encoder(**config)), mesh, directory), pieces)
+        return cls(config, place(params, functools.partial(init_params, T5Encoder(**config)), mesh, directory), pieces)
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json, model.safetensors and the vocabulary."""
@@ -107,8 +107,6 @@ class TextEncoder:
         return jnp.concatenate(chunks)[:count] if len(chunks) > 1 else chunks[0][:count]
 
 
-def abstract_params(model: T5Encoder) -> dict[str, Any]:
-    """Boxed shapes of the model's parameters, nothing computed."""
-    ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-    mask = jax.ShapeDtypeStruct((1, 8), jnp.bool_)
-    return jax.eval_shape(model.init, jax.random.key(0), ids, mask)["params"]
+def init_params(model: T5Encoder, key: PRNGKeyArray) -> dict[str, Any]:
+    """New parameters, boxed."""
+    return model.init(key, jnp.zeros((1, 8), jnp.int32), jnp.ones((1, 8), bool))["params"]

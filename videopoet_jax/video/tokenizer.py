@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from videopoet_jax.parallel import place
@@ -126,11 +126,10 @@ def build(config: Config) -> VideoTokenizerModel:
     return model
 
 
-def abstract_params(model: VideoTokenizerModel) -> Any:
-    """Boxed shapes of the parameters, nothing computed; they do not depend on the clip."""
+def init_params(model: VideoTokenizerModel, key: PRNGKeyArray) -> dict[str, Any]:
+    """New parameters, boxed; they depend on no size of clip."""
     time, height, width = model.stride
-    clip = jax.ShapeDtypeStruct((1, 1 + time, height, width, 3), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), clip)["params"]
+    return model.init(key, jnp.zeros((1, 1 + time, height, width, 3)))["params"]
 
 
 def to_pixels(video: UInt8[Array, "*b t h w 3"] | UInt8[np.ndarray, "*b t h w 3"]) -> Float[Array, "*b t h w 3"]:
@@ -160,7 +159,7 @@ class VideoTokenizer:
         directory = resolve(name_or_dir, FOLDER)
         fields = {f.name for f in dataclasses.fields(VideoTokenizerModel)} - {"parent", "name"}
         config = read_config(directory, MODEL_TYPE, fields)
-        params = place(load_params(directory), abstract_params(build(config)), mesh, directory)
+        params = place(load_params(directory), functools.partial(init_params, build(config)), mesh, directory)
         return cls(config, params, dtype)
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
