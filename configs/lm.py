@@ -119,7 +119,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.update(height=64, width=64, audio_levels=1, text_length=16)
         # Muon: on nano AdamW needs one and a half times the steps to the same loss.
         c.train.update(
-            optimizer="muon", batch_size=32, steps=2_400, learning_rate=4e-3, warmup_steps=100, ema_decay=0.99
+            optimizer="muon", batch_size=32, steps=2_200, learning_rate=4e-3, warmup_steps=100, ema_decay=0.99
         )
     if arg == "local":
         c.train.batch_size = 8  # 430 tokens a sequence, and minutes rather than hours
