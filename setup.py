@@ -36,7 +36,7 @@ EXTRAS = {
     "beam": [*DATA, "apache-beam>=2.77", "google-crc32c"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
-    # T5X itself is not on a package index: see the README for installing it from source beside these.
+    # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
     "test": [
         "pytest>=8",

@@ -1,11 +1,20 @@
 # Sourced by the launch scripts: finds Python, makes .venv, installs this checkout into it. Run nothing by hand.
 # shellcheck shell=bash
 
+CALLED_FROM=${OLDPWD:-$PWD} # the scripts have just changed into the checkout
 NEEDED_MB=3000 # measured: 1.2 GB of packages for `.[test]`, and room for pip to unpack them
 
 fail() {
     echo "error: $*" >&2
     exit 2
+}
+
+# absolute PATH: as the caller meant it, before a script changes into the checkout.
+absolute() {
+    case "$1" in
+        /*) printf '%s\n' "$1" ;;
+        *) printf '%s\n' "$CALLED_FROM/$1" ;;
+    esac
 }
 
 # The newest supported Python on the PATH, or one line that says what to do.
@@ -36,15 +45,15 @@ install_into_venv() {
         return
     fi
     check_space
-    if [ ! -x .venv/bin/python ]; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         python=$(find_python)
         echo "Making .venv with $("$python" --version)."
-        "$python" -m venv .venv || fail ".venv: could not be made; see the message above."
+        "$python" -m venv --clear .venv || fail ".venv: could not be made; see the message above."
     fi
     echo "Installing jax, flax, optax, orbax, PyAV and what they need${extras:+ (extras: $extras)} into .venv:" \
         "about 350 MB to download, 1.2 GB on disk, a few minutes, once."
     if ! .venv/bin/python -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" >"$log" 2>&1; then
-        if grep -qiE 'connection|temporary failure|no matching distribution|timed out|resolve' "$log"; then
+        if grep -qiE 'connection|temporary failure|no matching distribution|timed out|could not resolve|name resolution' "$log"; then
             fail "the package index cannot be reached (or lacks a package): connect to the network or set" \
                 "PIP_INDEX_URL to a mirror, then run this again; pip's words are in $log."
         fi

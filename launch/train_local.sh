@@ -6,14 +6,15 @@ cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 . launch/environment.sh
 [ $# -ge 1 ] || fail "no folder: ./launch/train_local.sh CLIPS_DIR [MINUTES] [RUN_DIRECTORY]."
-[ -d "$1" ] || fail "$1: no such folder; name the folder that holds your videos."
-clips=$(cd "$1" && pwd)
+clips=$(absolute "$1")
+[ -d "$clips" ] || fail "$clips: no such folder; name the folder that holds your videos."
 minutes=${2:-30}
-run=${3:-runs/local}
+run=$(absolute "${3:-runs/local}")
 [[ $minutes =~ ^[0-9]+$ ]] && [ "$minutes" -ge 5 ] || fail "$minutes minutes: a whole number, at least 5, is needed."
 install_into_venv ""
 models=$run/models
-mkdir -p "$models"
+mkdir -p "$models" || fail "$run: cannot be made; name a directory that you may write to."
+.venv/bin/videopoet data stats "$clips" --json "$run/clips.json"
 
 share() { awk "BEGIN { print $minutes * $1 }"; }
 train() { # train NAME CONFIG SHARE_OF_THE_TIME [options]
@@ -23,15 +24,26 @@ train() { # train NAME CONFIG SHARE_OF_THE_TIME [options]
         --minutes "$(share "$part")" "$@"
 }
 
-# The text encoder is the one that ships: your captions are few.
-[ -e "$models/text_encoder" ] || cp -r videopoet_jax/pretrained/nano/text_encoder "$models/text_encoder"
+shipped() { # shipped NAME: the model that ships, copied
+    rm -rf "${models:?}/$1"
+    cp -r "videopoet_jax/pretrained/nano/$1" "$models/$1"
+}
+
+shipped text_encoder # your captions are few
 train image_tokenizer video_tokenizer:local_image 0.12 --set "data.root=$clips"
 train video_tokenizer video_tokenizer:local 0.35 --set "data.root=$clips" --init "$models/image_tokenizer"
-train audio_tokenizer audio_tokenizer:local 0.1 --set "data.root=$clips"
+if grep -q '"with_sound": 0' "$run/clips.json"; then
+    echo "No sound in $clips: the sound tokenizer is the one that ships."
+    shipped audio_tokenizer
+else
+    train audio_tokenizer audio_tokenizer:local 0.1 --set "data.root=$clips"
+fi
 [ -e "$run/records/meta.json" ] ||
     .venv/bin/videopoet data prepare --config lm:local --set "data.root=$clips" --models "$models" --out "$run/records"
 train lm lm:local 0.33 --set "data.records=$run/records"
 .venv/bin/videopoet export --config pipeline:local --models "$models" --out "$run/pipeline"
 .venv/bin/videopoet evaluate "$run/pipeline" --clips "$clips" --out-dir "$run/held_out"
-.venv/bin/videopoet curves "$run/video_tokenizer" "$run/audio_tokenizer" "$run/lm" --out "$run/curves.png"
+logs=()
+for log in "$run"/*/metrics.jsonl; do logs+=("$(dirname "$log")"); done
+.venv/bin/videopoet curves "${logs[@]}" --out "$run/curves.png"
 echo "Held-out copies and continuations: $run/held_out/sheet.png; curves: $run/curves.png"

@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 . launch/environment.sh
 install_into_venv ""
-run=${1:-runs/nano}
+run=$(absolute "${1:-runs/nano}")
 models=$run/models
-mkdir -p "$models"
+mkdir -p "$models" || fail "$run: cannot be made; name a directory that you may write to."
 
 train() { # train NAME CONFIG [options]: one model, unless its weights are there already
     local name=$1 config=$2

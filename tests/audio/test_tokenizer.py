@@ -11,7 +11,7 @@ from videopoet_jax.audio import AudioTokenizer, SoundStream
 def test_shapes_and_arithmetic(tokenizer, noise):
     codes = tokenizer.encode(noise).codes
     assert codes.shape == (3, 500, 3) and np.issubdtype(codes.dtype, np.integer)
-    assert tokenizer.encode(noise[0], levels=2).codes.shape == (1, 500, 2)
+    assert tokenizer.encode(noise[0], levels=2).codes.shape == (500, 2)
     sound = tokenizer.decode(codes)
     assert sound.shape == (3, 4000) and sound.dtype == np.float32 and abs(sound).max() <= 1
     assert tokenizer.frames(4007) == 500 and tokenizer.vocabulary_size == 16 and tokenizer.levels == 3
@@ -28,7 +28,8 @@ def test_windows_give_what_the_whole_gives(tokenizer, model, variables, noise):
 
 def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_beginning(tokenizer, noise):
     codes = tokenizer.encode(noise).codes
-    assert_array_equal(tokenizer.encode(noise[1]).codes[0], codes[1])
+    assert_array_equal(tokenizer.encode(noise[1]).codes, codes[1])
+    assert_array_equal(tokenizer.decode(codes[1]), tokenizer.decode(codes)[1])
     assert_array_equal(tokenizer.encode(noise[1:2, :1000]).codes[0], codes[1, :125])
     assert_array_equal(tokenizer.decode(codes[2:])[0], tokenizer.decode(codes)[2])
     assert_array_equal(tokenizer.decode(codes[:, :77]), tokenizer.decode(codes)[:, : 77 * 8])
@@ -39,7 +40,7 @@ def test_rows_change_rounding_only(fields, tokenizer, variables, noise, rows):
     many = AudioTokenizer(fields, variables["params"], variables["codebooks"], rows=rows)
     codes = many.encode(noise).codes
     assert (codes == tokenizer.encode(noise).codes).mean() > 0.999
-    assert_array_equal(many.encode(noise[2]).codes[0], codes[2])
+    assert_array_equal(many.encode(noise[2]).codes, codes[2])
 
 
 def test_save_and_load(tokenizer, noise, tmp_path):
@@ -84,11 +85,18 @@ def test_bad_sounds_are_named(tokenizer, sound, says):
         (np.full((1, 5, 1), 16), "16.*\\[0, 16\\).*offset"),
         (np.full((1, 5, 1), -1), "-1"),
         (np.zeros((1, 5, 4), int), "4 levels.*1 to 3"),
+        (np.zeros((1, 5, 1)), "float64.*give integers"),
+        (np.zeros(5, int), "give integers \\[f q\\]"),
     ],
 )
 def test_bad_codes_are_named(tokenizer, codes, says):
     with pytest.raises(ValueError, match=says):
         tokenizer.decode(codes)
+
+
+def test_codebooks_of_another_config_are_refused(fields, variables):
+    with pytest.raises(ValueError, match="codebooks .*the config says"):
+        AudioTokenizer({**fields, "levels": 2}, variables["params"], variables["codebooks"])
 
 
 def test_too_many_levels_are_refused(tokenizer, noise):

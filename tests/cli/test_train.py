@@ -53,6 +53,19 @@ def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     assert (tmp_path / "checkpoints" / f"{steps:08d}").is_dir()
 
 
+def test_a_run_keeps_to_the_minutes_that_it_was_planned_for(tmp_path):
+    from videopoet_jax.cli.train import planned
+
+    note = tmp_path / "steps.json"
+    note.write_text('{"minutes": 5, "steps": 70}')
+    assert planned(note, 5.0) == 70
+    with pytest.raises(ValueError, match="--minutes 60: .* was planned for 5; .*another directory"):
+        planned(note, 60.0)
+    note.write_text('{"minutes": 5, "st')
+    with pytest.raises(ValueError, match="steps.json: not what `--minutes` wrote.*delete it"):
+        planned(note, 5.0)
+
+
 def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
     """From clips to token records to a language model that names the tokenizers it was trained with."""
     from videopoet_jax.lm.language_model import LanguageModel

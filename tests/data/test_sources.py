@@ -97,12 +97,18 @@ def test_splits_share_clips_and_no_frame(folder, train):
     np.testing.assert_array_equal(ClipFolder(folder, split="held_out", **SIZE)[0]["video"], held[0]["video"])
 
 
-def test_pictures_are_windows_of_one_frame(train):
-    pictures = train.with_window(1)
-    assert len(pictures) == (45 - 17) + (40 - 17)
+def test_pictures_are_windows_of_one_frame(folder):
+    pictures = ClipFolder(folder, split="train", **{**SIZE, "num_frames": 1})
     assert pictures[3]["video"].shape == (1, 32, 32, 3)
     assert pictures[3]["audio"].shape == (2_000,)
-    assert len(train.with_window(5, stride=4)) == (28 - 5) // 4 + 1 + (23 - 5) // 4 + 1
+    apart = ClipFolder(folder, split="train", stride=4, **{**SIZE, "num_frames": 5})
+    assert [apart.locate(i)[1] for i in range(3)] == [0, 4, 8]
+
+
+def test_only_clips_with_sound(train):
+    loud = train.with_sound()
+    assert 0 < len(loud.clips) < len(train.clips) and all(loud[i]["has_audio"] for i in range(len(loud)))
+    assert any(not train[i]["has_audio"] for i in range(len(train)))
 
 
 def test_what_cannot_be_used_is_left_out_and_said(folder, train, caplog):

@@ -86,13 +86,27 @@ def test_three_steps_are_generate_and_frames_are_continued():
     np.testing.assert_allclose(continued.frames[:9].astype(int), copy.astype(int), atol=2)
 
 
+def test_prompts_may_have_seeds_of_their_own_and_what_reads_no_text_is_not_guided():
+    from videopoet_jax import VideoPoet
+
+    vp = VideoPoet.from_pretrained("nano")
+    one, two = vp.generate(["a red 3 moving left"] * 2, seed=[0, 1])
+    assert np.any(one.frames != two.frames)
+    np.testing.assert_array_equal(one.frames, vp.generate("a red 3 moving left", seed=0).frames)
+    assert vp.prepare("a red 3 moving left").sampling.guidance_scale is not None
+    assert vp.prepare(None).sampling.guidance_scale is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (dict(video=np.zeros((3, 64, 64, 3), np.uint8)), "3 frames given"),
         (dict(image=np.zeros((64, 64), np.uint8)), "give uint8"),
         (dict(prompt="a red 3 moving left", num_frames=16), "need 1 \\+ 4"),
+        (dict(prompt="a red 3 moving left", num_frames=0), "0 frames"),
         (dict(prompt="a red 3 moving left", height=65), "multiple of the stride"),
+        (dict(prompt=["a red 3 moving left"] * 2, seed=[1]), "1 seeds for 2 prompts"),
+        (dict(negative_prompt="blue"), "unconditional reads no text"),
         (dict(prompt="a red 3 moving left", temperature=-1.0), "temperature -1.0"),
         (dict(prompt="a red 3 moving left", task="stylization"), "task 'stylization'"),
         (dict(prompt="a red 3 moving left", audio=np.zeros(9)), "leave it out"),
@@ -139,5 +153,6 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # noqa: E731
     result = videopoet("generate", "a red 3 moving left", "--out", tmp_path / "x.mp4", preexec_fn=limit)
     assert result.returncode == 2
-    assert [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "x.mp4" in lines[0], lines
     assert list(tmp_path.iterdir()) == []

@@ -57,3 +57,10 @@ def test_the_table_as_text_and_as_numbers():
 def test_a_row_makes_a_clip_for_each_prompt():
     with pytest.raises(ValueError, match="0 clips for 2 prompts"):
         score_row("lazy", lambda prompts, seeds: [], PROMPTS, [0])
+
+
+def test_no_two_clips_of_an_evaluation_share_their_random_numbers():
+    from videopoet_jax.cli.evaluate import own_seeds
+
+    seeds = own_seeds(PROMPTS * 4, [n for n in range(4) for _ in PROMPTS])
+    assert len(set(seeds)) == 8 and seeds == own_seeds(PROMPTS * 4, [n for n in range(4) for _ in PROMPTS])

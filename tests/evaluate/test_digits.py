@@ -84,6 +84,7 @@ def test_traps_in_motion():
     shaken = np.stack([np.roll(f, 4 * (t % 2), 0) for t, f in enumerate(frames)])
     assert missed(shaken) == {"path"}
     assert missed(frames[[0] * 12 + [1, 2, 3, 4, 5]]) >= {"path"}  # hardly moves
+    assert missed(frames[:2]) == missed(frames[:13]) == {"digit", "colour", "path"}  # a clip cut short
 
 
 def test_traps_in_the_picture():
@@ -124,6 +125,7 @@ def test_traps_in_the_sound():
     assert heard(audio) and heard(tone(pitch))
     assert not heard(tone(2 * pitch)) and not heard(tone(pitch / 2))
     assert not heard(tone(pitch * 2 ** (1 / 11)))
+    assert heard(audio[:33_920]) and not heard(audio[:4_000]) and not heard(audio[:28_000])
     assert not heard(np.zeros(34_000)) and not heard(np.zeros(0))
     assert not heard(np.random.default_rng(0).normal(0, 0.3, 34_000))
     assert not heard(np.where(time < 1.5, audio, 0)) and not heard(np.where(time < 1, tone(pitch), tone(300)))

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +18,33 @@ from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of, token_t
 TASKS = ["text_to_video", "unconditional"]
 
 
-def naive_nll(tiny, batch):
-    """−log p of every token given those before it, one at a time; 0 where nothing is scored."""
-    output, hidden = tiny.params["output"], tiny.hidden(batch)
-    nll = np.zeros(batch["ids"].shape)
+class Naive(NamedTuple):
+    """Of every scored position: −log p of its token, the sum of squared log partition functions, all factors right."""
+
+    nll: np.ndarray
+    z: np.ndarray
+    correct: np.ndarray
+
+
+def naive(tiny, batch):
+    """Every token given those before it, one at a time; 0 where nothing is scored."""
+    output, hidden, rows = tiny.params["output"], tiny.hidden(batch), tiny.model.vocabulary.special_text_rows
+    sums = Naive(*(np.zeros(batch["ids"].shape) for _ in range(3)))
     for b, i in np.argwhere(batch["weights"] > 0):
         x, token = hidden[b : b + 1, i - 1 : i], int(batch["ids"][b, i])
         if token < 256:
-            nll[b, i] = -jax.nn.log_softmax(special_text_logits(output, x, 256)[0, 0])[token]
+            drawn = [(special_text_logits(output, x, rows), token)]
         elif token < 262_400:
             high, low = divmod(token - 256, 4)
             first = visual_logits(output, x, jnp.zeros((1, 1, 0), int), 4, 1e-6)
-            second = visual_logits(output, x, jnp.full((1, 1, 1), high), 4, 1e-6)
-            nll[b, i] = -jax.nn.log_softmax(first[0, 0])[high] - jax.nn.log_softmax(second[0, 0])[low]
+            drawn = [(first, high), (visual_logits(output, x, jnp.full((1, 1, 1), high), 4, 1e-6), low)]
         else:
             level, code = divmod(token - 262_400, 1024)
-            nll[b, i] = -jax.nn.log_softmax(audio_logits(output, x, level)[0, 0])[code]
-    return nll
+            drawn = [(audio_logits(output, x, level), code)]
+        sums.nll[b, i] = sum(-float(jax.nn.log_softmax(v[0, 0])[k]) for v, k in drawn)
+        sums.z[b, i] = sum(float(jax.nn.logsumexp(v[0, 0])) ** 2 for v, _ in drawn)
+        sums.correct[b, i] = all(int(jnp.argmax(v[0, 0])) == k for v, k in drawn)
+    return sums
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 999])
@@ -45,7 +56,7 @@ def test_chunks_sum_to_the_naive_cross_entropy(tiny, chunk):
     fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
     score = jax.jit(functools.partial(token_totals, tiny.model, chunk=chunk))
     totals = score(tiny.params["output"], tiny.hidden(batch), *fields)
-    nll = naive_nll(tiny, batch) * batch["weights"]
+    sums = naive(tiny, batch)
     level = (batch["ids"] - 262_400) // 1024
     mine = {
         "special": batch["table"] == 0,
@@ -55,7 +66,8 @@ def test_chunks_sum_to_the_naive_cross_entropy(tiny, chunk):
     }
     assert set(totals) == set(mine)
     for name, mask in mine.items():
-        assert_allclose(totals[name].nll, nll[mask].sum(), rtol=1e-5)
+        for kind, value in sums._asdict().items():
+            assert_allclose(getattr(totals[name], kind), (value * batch["weights"])[mask].sum(), rtol=1e-5)
         assert_allclose(totals[name].weight, batch["weights"][mask].sum(), rtol=1e-5)
 
 
@@ -114,7 +126,7 @@ def run(tiny, batch, **settings):
 def test_the_loss_is_the_mean_over_output_tokens(tiny, task):
     batch = tiny.batch(tiny.layout(task), 2)
     loss, aux = run(tiny, batch)
-    nll = naive_nll(tiny, batch)
+    nll = naive(tiny, batch).nll
     assert_allclose(loss, nll.sum() / batch["weights"].sum(), rtol=1e-5)
     assert_allclose(aux.metrics["bits_per_token"], loss / np.log(2), rtol=1e-5)
     assert_allclose(
@@ -131,7 +143,7 @@ def test_the_loss_is_the_mean_over_output_tokens(tiny, task):
 def test_the_z_loss_adds_its_square(tiny):
     batch = tiny.batch(tiny.layout("unconditional"), 1)
     plain, with_z = run(tiny, batch)[0], run(tiny, batch, z_coefficient=0.01)[0]
-    assert with_z > plain
+    assert_allclose(with_z - plain, 0.01 * naive(tiny, batch).z.sum() / batch["weights"].sum(), rtol=1e-4)
 
 
 def test_dropping_the_condition_is_the_empty_prompt(tiny):

@@ -20,7 +20,7 @@ from videopoet_jax.parallel import make_mesh
 def test_the_free_size_takes_the_rest(sizes, shape):
     mesh = make_mesh(**sizes)
     assert mesh.devices.shape == shape and mesh.axis_names == ("data", "fsdp", "tensor", "sequence")
-    assert list(mesh.devices.flat) == jax.devices()
+    assert set(mesh.devices.flat) == set(jax.devices())
 
 
 def test_axes_are_auto_or_constraints_would_be_assertions():

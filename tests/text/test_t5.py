@@ -12,9 +12,10 @@ from jax.sharding import PartitionSpec
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.layers.norms import rms_norm
 from videopoet_jax.parallel import abstract, make_mesh, param_shardings
 from videopoet_jax.text.embed import init_params
-from videopoet_jax.text.t5 import Block, T5Encoder, attend, relative_buckets, rms_norm
+from videopoet_jax.text.t5 import Block, T5Encoder, attend, relative_buckets
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = dict(

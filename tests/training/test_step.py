@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tiny_model import loader, loss_fn, new_state, optimizer
 
+from videopoet_jax.layers.objective import Aux
 from videopoet_jax.parallel import make_mesh
 from videopoet_jax.training.loop import to_devices
-from videopoet_jax.training.state import Aux, purpose_key
+from videopoet_jax.training.state import purpose_key
 from videopoet_jax.training.step import ema_weight, make_train_step
 
 

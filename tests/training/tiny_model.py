@@ -7,10 +7,11 @@ import optax
 from flax import linen as nn
 
 from videopoet_jax.data.loader import make_loader
+from videopoet_jax.layers.objective import Aux
 from videopoet_jax.parallel import initialize, make_mesh, partitioned
 from videopoet_jax.training.loop import fit
 from videopoet_jax.training.optimizer import make_optimizer
-from videopoet_jax.training.state import Aux, TrainState, create_state
+from videopoet_jax.training.state import TrainState, create_state
 from videopoet_jax.training.step import make_train_step
 
 

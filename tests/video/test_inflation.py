@@ -50,6 +50,11 @@ def test_every_frame_encodes_as_an_image(tiny, inflated):
     assert_allclose(z[:, 1:], alone, atol=1e-5)
 
 
+def test_a_video_model_stays_as_it_is(tiny, inflated):
+    trained = jax.tree.map(lambda p: np.asarray(p) + np.arange(p.size).reshape(p.shape), inflated)
+    jax.tree.map(assert_array_equal, inflation.inflate(trained, build(tiny.CONFIG)), trained)
+
+
 def test_channels_are_copied_as_depth_to_space_lays_them_out():
     channels = inflation.repeat_in_time(np.arange(8.0), 2)
     frames = depth_to_space(jnp.asarray(channels).reshape(1, 1, 1, 1, 8), (2, 2, 1), drop_first=False)

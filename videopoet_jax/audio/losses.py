@@ -6,7 +6,6 @@ one level that must carry a tone's phase from frame to frame needs to be told (`
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +16,9 @@ from jaxtyping import Float
 
 from videopoet_jax.audio import rvq
 from videopoet_jax.audio.soundstream import SoundStream
+from videopoet_jax.layers.objective import Aux
 
 TINY = 1e-12  # under a root, whose gradient at nothing would be infinite
-
-
-class Aux(NamedTuple):
-    """What the training loop takes beside the loss."""
-
-    metrics: dict[str, Array]
-    extra: dict[str, Any]
 
 
 @functools.cache
@@ -56,7 +49,10 @@ def frames_of(waveform: Float[Array, "b s"], window: int) -> Float[Array, "b f w
 def mel_spectrogram(
     waveform: Float[Array, "b s"], *, window: int, bins: int, sample_rate: int
 ) -> Float[Array, "b f m"]:
-    """Magnitudes on the mel scale, in amplitude: a full-scale sine peaks near 1, whatever the window."""
+    """Magnitudes on the mel scale, in amplitude: a full-scale sine peaks near 1, whatever the window.
+
+    The paper gives no scale. This one is ours: the linear term then weighs every window alike.
+    """
     hann = np.hanning(window + 1)[:-1].astype(np.float32)
     spectrum = jnp.fft.rfft(frames_of(waveform, window) * hann)
     magnitude = jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + TINY) * (2 / hann.sum())

@@ -1,8 +1,8 @@
 """`AudioTokenizer`: load, save, waveform → codes → waveform.
 
     tokenizer = AudioTokenizer.from_pretrained("nano")
-    codes = tokenizer.encode(waveform).codes        # float32 [s] or [b s] → int [b f q], f = floor(s / 320)
-    sound = tokenizer.decode(codes)                 # → float32 [b 320·f]
+    codes = tokenizer.encode(waveform).codes        # float32 [s] or [b s] → int [f q] or [b f q], f = floor(s / 320)
+    sound = tokenizer.decode(codes)                 # → float32 [320·f] or [b 320·f]
 
 A sound of any length is cut into windows of one fixed size that overlap by what the network looks back. So memory
 does not grow with the length, nothing is compiled twice, and a clip has the same codes alone, in a batch, and as the
@@ -32,7 +32,7 @@ WINDOW_FRAMES = 106  # ours: the sound of a 17-frame clip is one window
 class Encoded(NamedTuple):
     """What `AudioTokenizer.encode` returns."""
 
-    codes: Int[np.ndarray, "b f q"]
+    codes: Int[np.ndarray, "*b f q"]
 
 
 class AudioTokenizer:
@@ -52,6 +52,11 @@ class AudioTokenizer:
         self.model = SoundStream(**self.config)
         self.params = jax.tree.map(jnp.asarray, dict(params))
         self.codebooks = _complete(codebooks)
+        books, wanted = self.codebooks["embedding"].shape, (self.model.levels, self.model.codebook_size, self.model.dim)
+        if books != wanted:
+            raise ValueError(
+                f"codebooks {books}: the config says {wanted} (levels, codes, channels); use those saved with it."
+            )
         self.samples_per_frame = math.prod(self.model.strides)
         self.rows = rows
         back = lookback(self.model.strides, self.model.dilations, self.model.kernel_size)
@@ -109,20 +114,25 @@ class AudioTokenizer:
         Raises:
             ValueError: empty, shorter than a frame, not finite, not mono, not floating point, or too many levels.
         """
-        sound = self._checked_sound(np.asarray(waveform))
+        waveform = np.asarray(waveform)
+        sound = self._checked_sound(waveform)
         wanted = self._checked_levels(levels)
         frames = self.frames(sound.shape[1])
         blocks = sound[:, : frames * self.samples_per_frame].reshape(len(sound), frames, self.samples_per_frame)
-        codes = self._encode(lambda x: x.reshape(len(x), -1), blocks)
-        return Encoded(codes[:, :, :wanted])
+        codes = self._encode(lambda x: x.reshape(len(x), -1), blocks)[:, :, :wanted]
+        return Encoded(codes[0] if waveform.ndim == 1 else codes)
 
-    def decode(self, codes: Int[np.ndarray, "b f q"] | Int[Array, "b f q"]) -> Float[np.ndarray, "b s"]:
-        """Waveform of the codes of one or more levels, 320 samples a frame, clipped to [-1, 1].
+    def decode(self, codes: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"]) -> Float[np.ndarray, "*b s"]:
+        """Waveform of the codes [f q] or [b f q] of one or more levels, 320 samples a frame, clipped to [-1, 1].
 
         Raises:
-            ValueError: no frames, more levels than the tokenizer has, or a code outside its codebook.
+            ValueError: no integers of that shape, no frames, more levels than the tokenizer has, or a code outside
+                its codebook.
         """
         codes = np.asarray(codes)
+        if codes.ndim not in (2, 3) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [f q] or [b f q].")
+        alone, codes = codes.ndim == 2, codes[None] if codes.ndim == 2 else codes
         b, f, q = codes.shape
         self._checked_levels(q)
         if b == 0 or f == 0:
@@ -135,7 +145,8 @@ class AudioTokenizer:
                 "subtract the vocabulary's audio offset first."
             )
         pieces = self._decode(lambda x: x, codes.astype(np.int32))
-        return np.clip(pieces.reshape(b, -1), -1.0, 1.0)
+        sound = np.clip(pieces.reshape(b, -1), -1.0, 1.0)
+        return sound[0] if alone else sound
 
     def _jit(self, method: Callable) -> Callable[[Array], Array]:
         apply = jax.jit(lambda params, books, x: self.model.apply(_variables(params, books), x, method=method))

@@ -7,20 +7,25 @@ from pathlib import Path
 
 import ml_collections
 
-_ROOT = Path(__file__).parents[2] / "configs"  # a checkout that was not installed
 
-
-def load_config(spec: str, overrides: tuple[str, ...] = ()) -> ml_collections.ConfigDict:
+def load_config(spec: str, overrides: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> ml_collections.ConfigDict:
     """The config that `spec` names, `overrides` applied.
 
     `"lm:nano"` finds `configs/lm.py` from an installed wheel too; `"my/lm.py:small"` is a file of the user's.
 
+    Args:
+        needs: keys (`data`, `data.text_length`) that the caller will read.
+
     Raises:
-        ValueError: no such config, no such variant, an unknown key, a value of another type.
+        ValueError: no such config, no such variant, an unknown key, a value of another type, a key that is needed and
+            not there.
     """
     name, _, argument = spec.partition(":")
     module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
     config = module.get_config(argument) if argument else module.get_config()
+    for key in needs:
+        if _find(config, key) is None:
+            raise ValueError(f"config {spec!r}: has no {key!r}, so it is not for this command; choose another config.")
     for override in overrides:
         _apply(config, override)
     return config
@@ -31,7 +36,12 @@ def _from_file(path: Path):
         raise ValueError(f"config {str(path)!r}: no such file; give a path or a name such as lm:nano.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file may do
+        raise ValueError(f"config {str(path)!r}: {type(error).__name__} while reading it: {error}; mend it.") from error
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"config {str(path)!r}: defines no get_config(arg); add one that returns a ConfigDict.")
     return module
 
 
@@ -44,8 +54,15 @@ def _from_package(name: str):
 def names() -> list[str]:
     """Names of the configs that ship."""
     found = importlib.util.find_spec("videopoet_jax.configs")
-    places = list(found.submodule_search_locations) if found and found.submodule_search_locations else [_ROOT]
-    return sorted(p.stem for place in places for p in Path(place).glob("[a-z]*.py") if p.stem != "common")
+    places = (found and found.submodule_search_locations) or []
+    return sorted(p.stem for place in places for p in Path(place).glob("[a-z]*.py"))
+
+
+def _find(config: ml_collections.ConfigDict, key: str):
+    """The entry `data.text_length`, or None."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, ml_collections.ConfigDict) else None
+    return config
 
 
 def _apply(config: ml_collections.ConfigDict, override: str) -> None:
@@ -53,9 +70,7 @@ def _apply(config: ml_collections.ConfigDict, override: str) -> None:
     if not equals:
         raise ValueError(f"--set {override!r}: write KEY=VALUE, for instance train.steps=100.")
     *path, leaf = key.split(".")
-    node = config
-    for part in path:
-        node = node.get(part) if isinstance(node, ml_collections.ConfigDict) else None
+    node = _find(config, ".".join(path)) if path else config
     if not isinstance(node, ml_collections.ConfigDict) or leaf not in node:
         known = sorted(node) if isinstance(node, ml_collections.ConfigDict) else sorted(config)
         raise ValueError(f"--set {override!r}: no key {key!r} in this config; keys here: {', '.join(known)}.")

@@ -15,11 +15,15 @@ def command(runs, out) -> None:
 
     curves: dict[str, tuple[list, list]] = {}
     for run in runs:
-        for line in (run / "metrics.jsonl").read_text().splitlines():
-            record = json.loads(line)
-            step = record.pop("step")
+        log = run / "metrics.jsonl"
+        for number, line in enumerate(log.read_text().splitlines(), start=1):
+            try:
+                record = json.loads(line)
+                step = record.pop("step")
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{log}, line {number}: no log of a step ({error}); remove the line.") from error
             for name, value in record.items():
-                steps, values = curves.setdefault(f"{run.name} {name}", ([], []))
+                steps, values = curves.setdefault(f"{run} {name}", ([], []))
                 steps.append(step)
                 values.append(value)
     save_curves(out, curves)

@@ -1,5 +1,7 @@
 """`videopoet data`: clips → token records, which the language model is trained on."""
 
+import json
+import os
 from pathlib import Path
 
 import click
@@ -33,11 +35,15 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     from videopoet_jax.training.compilation import use_compilation_cache
 
     use_compilation_cache()
-    config = load_config(spec, overrides)
+    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length"))
     source = clips(config, split, size=count)
     total = min(count or len(source), len(source))
     tokenize = Tokenize(models, batch_size, config.data)
-    meta = {"models": str(models.resolve()), "digests": {part: digest(models / part) for part in PARTS}}
+    # Relative, so that the records and the models can be moved together.
+    meta = {
+        "models": os.path.relpath(models.resolve(), out.resolve()),
+        "digests": {part: digest(models / part) for part in PARTS},
+    }
     loader = make_loader(source, batch_size=1, seed=config.seed, shuffle=False, num_epochs=1)
     with TokenWriter(out, meta) as writer, tqdm(total=total, unit="clip") as progress:
         held: list[dict] = []
@@ -49,6 +55,47 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
                 progress.update(len(held))
                 held = []
     click.echo(f"wrote {out}: {total} clips")
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--num-frames", type=click.IntRange(1), default=17, show_default=True, help="Frames of a window.")
+@click.option("--fps", type=float, default=8.0, show_default=True, help="Frames a second of the windows.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
+def stats(folder, num_frames, fps, report) -> None:
+    """Say what can be trained on in a FOLDER of videos; only their beginnings are read."""
+    from videopoet_jax.data.clip_files import find_clips, read_captions
+    from videopoet_jax.data.media import MediaError, probe
+    from videopoet_jax.data.sources import HELD_OUT_FRAMES
+    from videopoet_jax.pretrained.files import write_atomically
+
+    least = (num_frames + HELD_OUT_FRAMES) / fps  # seconds: a window to train on, and what is held out
+    usable, files = [], find_clips(folder)
+    for file in files:
+        try:
+            info = probe(file.path)
+        except (MediaError, OSError) as error:
+            click.echo(f"left out: {error}", err=True)
+            continue
+        if info.duration < least:
+            click.echo(f"left out: {file.path}: {info.duration:.1f} s, at least {least:.1f} s are needed", err=True)
+            continue
+        usable.append(info)
+    figures = {
+        "files": len(files),
+        "usable": len(usable),
+        "seconds": round(sum(info.duration for info in usable), 1),
+        "with_sound": sum(info.has_audio for info in usable),
+        "captions": len(read_captions(folder)),
+    }
+    if report:
+        write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
+    if not usable:
+        raise ValueError(f"{folder}: none of its {len(files)} videos has {least:.1f} s to train on; add longer ones.")
+    click.echo(
+        f"{folder}: {figures['usable']} of {figures['files']} videos can be used, {figures['seconds']:.0f} s in all, "
+        f"{figures['with_sound']} with sound; {figures['captions']} captions."
+    )
 
 
 class Tokenize:

@@ -1,6 +1,7 @@
 """`videopoet evaluate`: a model's clips of held-out prompts, scored beside ceilings and cheats."""
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,7 +72,6 @@ def _systems(
         return [Sample(c.frames, c.audio, SAMPLE_RATE) for c in found]
 
     def tokenized(prompts: Sequence[str], numbers: Sequence[int]) -> list[Sample]:
-        import numpy as np
 
         from videopoet_jax.evaluate.quality import psnr_clip
 
@@ -80,15 +80,13 @@ def _systems(
             frames = vp.video_tokenizer.decode(vp.video_tokenizer.encode(clip.frames).codes)
             likeness.append(float(psnr_clip(clip.frames, frames)))
             codes = vp.audio_tokenizer.encode(clip.audio, vp.settings.audio_levels).codes
-            out.append(Sample(frames, np.asarray(vp.audio_tokenizer.decode(codes)[0]), SAMPLE_RATE))
+            out.append(Sample(frames, vp.audio_tokenizer.decode(codes), SAMPLE_RATE))
         return out
 
     def generated(conditioned: bool) -> Callable:
         def make(prompts: Sequence[str], numbers: Sequence[int]) -> list:
-            # `score_row` asks prompt by prompt with seeds 0, 1, …: one batch, a copy for each seed.
-            wanted = list(dict.fromkeys(prompts))
-            texts = wanted if conditioned else [""] * len(wanted)
-            clips = vp.generate(texts, task="text_to_video", num_videos_per_prompt=seeds, **sampling)
+            texts = list(prompts) if conditioned else [""] * len(prompts)
+            clips = vp.generate(texts, task="text_to_video", seed=own_seeds(prompts, numbers), **sampling)
             if sheet and conditioned:
                 _draw(sheet, prompts, clips, seeds)
             return clips
@@ -104,6 +102,11 @@ def _systems(
         f"{name}, prompt dropped": generated(False),
         **cheats(true, examples),
     }
+
+
+def own_seeds(prompts: Sequence[str], numbers: Sequence[int]) -> list[int]:
+    """Seeds that differ between prompts too: clips that share their random numbers are fewer clips than they seem."""
+    return [zlib.crc32(f"{number} {prompt}".encode()) for prompt, number in zip(prompts, numbers, strict=True)]
 
 
 def _draw(path: Path, prompts: Sequence[str], clips: Sequence, seeds: int) -> None:

@@ -17,14 +17,15 @@ def command(spec, overrides, models, out, dtype) -> None:
     from videopoet_jax.audio.tokenizer import AudioTokenizer
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.generate.inputs import Settings
-    from videopoet_jax.generate.pipeline import VideoPoet, check_digests
+    from videopoet_jax.generate.pipeline import VideoPoet
     from videopoet_jax.lm.language_model import LanguageModel
+    from videopoet_jax.pretrained import check_digests
     from videopoet_jax.text.embed import TextEncoder
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    settings = load_config(spec, overrides).to_dict()
+    settings = load_config(spec, overrides, needs=("grammar", "tasks")).to_dict()
     lm = LanguageModel.from_pretrained(models / "lm")
-    check_digests(models, lm)
+    check_digests(models, lm.tokenizers, "the language model was trained with")
     vp = VideoPoet(
         Settings(**settings),
         VideoTokenizer.from_pretrained(models / "video_tokenizer"),

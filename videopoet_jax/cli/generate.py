@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-# Files are named after their prompt; letters of any script stay.
-MAX_NAME = 60
+# Files are named after their prompt, letters of any script; a file system takes 255 bytes, temporary names some more.
+MAX_NAME = 120
 
 
 @click.command()
@@ -44,7 +44,7 @@ def command(prompt, model, prompts_file, out, out_dir, sheet, image, video, pref
     prompts = _prompts(prompt, prompts_file)
     copies = options["num_videos_per_prompt"]
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed)
-    for target in targets:
+    for target in (*targets, *filter(None, (sheet, report))):
         _check_writable(target)
     started = time.perf_counter()
     from videopoet_jax.generate.pipeline import VideoPoet
@@ -120,7 +120,8 @@ def _targets(prompts, copies, from_file, out, out_dir, seed) -> list[Path]:
         if out:
             raise ValueError("--out with --prompts-file: it names one file; use --out-dir.")
         return [(out_dir or Path(".")) / f"{i:04d}.mp4" for i in range(len(prompts) * copies)]
-    name = re.sub(r"[^\w]+", "_", prompts[0].lower()).strip("_")[:MAX_NAME] or "video"
+    words = re.sub(r"[^\w]+", "_", prompts[0].lower()).strip("_")
+    name = words.encode()[:MAX_NAME].decode(errors="ignore") or "video"
     target = out or (out_dir or Path(".")) / f"{name}_{seed}.mp4"
     if target.suffix.lower() != ".mp4":
         raise ValueError(f"--out {target}: clips are written as mp4; name it {target.with_suffix('.mp4').name}.")

@@ -36,7 +36,10 @@ def _model(model: str) -> None:
     root = resolve(model)
     click.echo(f"{root}")
     for path in sorted({root, *(p.parent for p in root.glob(f"*/{CONFIG}"))}):
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        try:
+            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path / CONFIG}: not JSON ({error}); copy the model again.") from error
         click.echo(f"\n{path.name}: {config.pop('model_type', '?')} version {config.pop('version', '?')}")
         click.echo("  " + ", ".join(f"{k} {v}" for k, v in config.items()))
         if path == root and not any(root.glob("*.safetensors*")):

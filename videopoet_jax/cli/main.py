@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import time
 
 import click
 
@@ -41,8 +42,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="videopoet")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def videopoet(debug: bool) -> None:
+@click.pass_context
+def videopoet(context: click.Context, debug: bool) -> None:
     """VideoPoet in JAX: video with sound from text, and the training of every model behind it."""
+    del debug  # `main` has taken it: it may stand behind the command too
+    context.obj = time.perf_counter()  # when the command began
 
 
 def tune_xla(command: str) -> None:
@@ -56,8 +60,13 @@ def tune_xla(command: str) -> None:
     if importlib.metadata.version("jaxlib") == "0.10.2" and "ynn_fusion_type" not in flags:
         flags += " --xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
     if command == "train" and "host_platform_device_count" not in flags:
-        flags += f" --xla_force_host_platform_device_count={os.cpu_count()}"
+        flags += f" --xla_force_host_platform_device_count={cores()}"
     os.environ["XLA_FLAGS"] = flags.strip()
+
+
+def cores() -> int:
+    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,6 +88,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _report(_words(error))
+    except Exception as error:  # a mistake of ours: still one line, and the way to more
+        if debug:
+            raise
+        _report(f"{type(error).__name__}: {_words(error)}; this is a bug of videopoet_jax, --debug shows where.")
 
 
 def _words(error: Exception) -> str:

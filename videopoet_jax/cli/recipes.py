@@ -63,6 +63,9 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         sheets.save_contact_sheet(folder / f"{step:08d}.png", rows)
         return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
 
+    def start(name: str) -> tuple[PyTree, PyTree]:
+        return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), losses.initial_extra()
+
     return Recipe(
         init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict()),
@@ -72,14 +75,14 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         ),
         preview=preview,
         export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
-        start=lambda name: (inflate(VideoTokenizer.from_pretrained(name).params, model), losses.initial_extra()),
+        start=start,
     )
 
 
 def audio_tokenizer(config: ConfigDict) -> Recipe:
     """Sound → codes → sound, on random crops."""
     from videopoet_jax.audio.crops import make_crop
-    from videopoet_jax.audio.losses import make_loss
+    from videopoet_jax.audio.losses import initial_extra, make_loss
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
     from videopoet_jax.evaluate import quality
@@ -95,10 +98,12 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
         trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
-        held_out = clips(config, "held_out", size=8)
+        held_out = clips(config, "held_out", size=8, sound=True)
         sounds = [held_out[i]["audio"] for i in range(min(8, len(held_out)))]
-        copies = [trained.decode(trained.encode(sound).codes)[0] for sound in sounds]
-        return {"si_sdr": float(np.mean([quality.si_sdr(s[: len(c)], c) for s, c in zip(sounds, copies, strict=True)]))}
+        copies = [trained.decode(trained.encode(sound).codes) for sound in sounds]
+        ratios = [float(quality.si_sdr(s[: len(c)], c)) for s, c in zip(sounds, copies, strict=True)]
+        heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
+        return {"si_sdr": float(np.mean(heard))} if heard else {}
 
     def start(name: str) -> tuple[PyTree, PyTree]:
         other = AudioTokenizer.from_pretrained(name)
@@ -107,9 +112,12 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     return Recipe(
         init=lambda key: init_variables(model, key)["params"],
         loss_fn=make_loss(config),
-        extra={"codebooks": init_variables(model, jax.random.key(config.seed))["codebooks"]},
+        extra=initial_extra(config),
         batches=make_loader(
-            clips(config, "train"), batch_size=config.train.batch_size, seed=config.seed, random_transform=crop
+            clips(config, "train", sound=True),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            random_transform=crop,
         ),
         preview=preview,
         export=lambda params, extra, directory: AudioTokenizer(
@@ -150,7 +158,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
         export=lambda params, extra, directory: TextEncoder(config.model.to_dict(), params, pieces).save_pretrained(
             directory
         ),
-        start=lambda name: (TextEncoder.from_pretrained(name).params, {}),
+        start=lambda name: (TextEncoder.from_pretrained(name, "float32").params, {}),
     )
 
 
@@ -161,6 +169,7 @@ def language_model(config: ConfigDict) -> Recipe:
     from videopoet_jax.lm.language_model import LanguageModel, init_params
     from videopoet_jax.lm.loss import make_loss
     from videopoet_jax.lm.transformer import PrefixLM
+    from videopoet_jax.pretrained import check_digests
     from videopoet_jax.sequence import get_task
     from videopoet_jax.text.embed import TextEncoder
 
@@ -168,7 +177,9 @@ def language_model(config: ConfigDict) -> Recipe:
     if not data.records:
         raise ValueError("data.records: empty; make token records with `videopoet data prepare` and name their folder.")
     source = TokenSource(data.records)
-    encoder = TextEncoder.from_pretrained(source.meta["models"])
+    models = Path(data.records).resolve() / source.meta["models"]
+    check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
+    encoder = TextEncoder.from_pretrained(models)
     empty = encoder.tokenize([""], data.text_length)
 
     def transform(name: str) -> Callable[[dict], dict]:

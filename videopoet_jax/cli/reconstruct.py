@@ -23,6 +23,8 @@ def command(source, out, model, size, fps, report) -> None:
     from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"--out {out}: is the video itself, which would be lost; name another file.")
     use_compilation_cache()
     info = probe(source)
     tokenizer = VideoTokenizer.from_pretrained(model)
@@ -35,8 +37,9 @@ def command(source, out, model, size, fps, report) -> None:
             for frame in side_by_side({"original": piece.truth, "tokenized": piece.video}, height=max(128, height)):
                 writer.write(frame)
     figures = {"height": height, "width": width, "fps": fps, **total.figures()}
+    psnr = "∞" if figures["psnr"] is None else f"{figures['psnr']:.2f}"
     click.echo(
-        f"{figures['frames']} frames at {width}×{height}: PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}, "
+        f"{figures['frames']} frames at {width}×{height}: PSNR {psnr} dB, SSIM {figures['ssim']:.4f}, "
         f"{figures['bits_per_pixel']:.4f} bits per pixel"
     )
     click.echo(f"wrote {out}")
@@ -82,12 +85,12 @@ class Total:
         self.error += float(np.sum((truth.astype(np.float64) - copy) ** 2)) / 3
         self.ssim += float(np.sum(ssim(truth, copy)))
 
-    def figures(self) -> dict[str, int | float]:
+    def figures(self) -> dict[str, int | float | None]:
         """PSNR of the whole film's error, the mean SSIM of its frames, bits of code for each pixel."""
         mean = self.error / self.pixels
         return {
             "frames": self.frames,
-            "psnr": float(10 * np.log10(255**2 / mean)) if mean else float("inf"),
+            "psnr": float(10 * np.log10(255**2 / mean)) if mean else None,  # None: an exact copy
             "ssim": self.ssim / self.frames,
             "bits_per_pixel": self.codes * self.bits / self.pixels,
         }

@@ -1,11 +1,21 @@
 """The clips that a config's `data` names."""
 
+import functools
+
 from ml_collections import ConfigDict
 
+CLIP_FRAMES = 17  # of moving_digits: the pictures of an image stage are taken out of clips this long
 
-def clips(config: ConfigDict, split: str, *, size: int | None = None):
-    """The random-access source that a config's `data` names; `split` is "train" or the held-out part."""
-    from videopoet_jax.data.sources import ClipFolder, MovingDigits
+
+def clips(config: ConfigDict, split: str, *, size: int | None = None, sound: bool = False):
+    """The random-access source that a config's `data` names.
+
+    Args:
+        split: "train" or the held-out part.
+        size: examples of moving_digits, instead of the config's.
+        sound: only of clips that have sound.
+    """
+    from videopoet_jax.data.sources import MovingDigits
 
     data = config.data
     if data.source == "moving_digits":
@@ -13,7 +23,7 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None):
             split if split == "train" else "validation",
             levels=tuple(data.levels),
             size=size or data.size,
-            num_frames=data.num_frames,
+            num_frames=CLIP_FRAMES if data.num_frames == 1 else data.num_frames,
             height=data.height,
             width=data.width,
             seed=config.seed,
@@ -22,13 +32,17 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None):
     if data.source == "folder":
         if not data.root:
             raise ValueError("data.root: empty; name the folder of your videos with --set data.root=DIRECTORY.")
-        return ClipFolder(
-            data.root,
-            num_frames=data.num_frames,
-            fps=data.fps,
-            height=data.height,
-            width=data.width,
-            sample_rate=data.sample_rate,
-            split="train" if split == "train" else "held_out",
-        )
+        folder = _folder(data.root, data.num_frames, data.fps, data.height, data.width, data.sample_rate)
+        folder = folder.with_split("train" if split == "train" else "held_out")
+        return folder.with_sound() if sound else folder
     raise ValueError(f"data.source {data.source!r}: unknown; use moving_digits or folder.")
+
+
+@functools.lru_cache(maxsize=1)
+def _folder(root: str, num_frames: int, fps: float, height: int, width: int, sample_rate: int):
+    """A folder's clips, decoded once a process."""
+    from videopoet_jax.data.sources import ClipFolder
+
+    return ClipFolder(
+        root, num_frames=num_frames, fps=fps, height=height, width=width, sample_rate=sample_rate, split="train"
+    )

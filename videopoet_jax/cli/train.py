@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+TRIALS = 3  # steps that are timed
+LEAST_STEPS = 10
+
 
 @click.command()
 @click.option("--config", "spec", required=True, help="Such as video_tokenizer:nano, or a file: my.py:variant.")
@@ -22,21 +25,37 @@ import click
 @click.option("--preview-every", type=click.IntRange(1), help="Steps between pictures of held-out examples.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
-def command(spec, workdir, overrides, start, directory, minutes, **every) -> None:
+@click.pass_obj
+def command(started, spec, workdir, overrides, start, directory, minutes, **every) -> None:
     """Train a model; the same command goes on where a stopped run ended."""
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes import recipe_for
     from videopoet_jax.training.compilation import use_compilation_cache
 
-    config = load_config(spec, overrides)
+    config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
     use_compilation_cache()
     run = Run(config, recipe_for(config, workdir), start)
     if minutes is not None:
-        config.train.steps = run.steps_within(minutes, workdir)
+        config.train.steps = run.steps_within(minutes, workdir, started)
     state = run.train(workdir, **every)
     if directory:
         run.recipe.export(averaged(state), state.extra, directory)
         click.echo(f"wrote {directory}")
+
+
+def planned(note: Path, minutes: float) -> int:
+    """The steps that an earlier call found to fit into as many minutes."""
+    try:
+        plan = json.loads(note.read_text())
+        before, steps = float(plan["minutes"]), int(plan["steps"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{note}: not what `--minutes` wrote ({error}); delete it to plan anew.") from error
+    if before != minutes:
+        raise ValueError(
+            f"--minutes {minutes:g}: the run in {note.parent} was planned for {before:g}; keep to that, or train in "
+            f"another directory."
+        )
+    return steps
 
 
 def averaged(state):
@@ -70,6 +89,8 @@ class Run:
         from videopoet_jax.training.step import make_train_step
 
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
+        if train.steps < 1:
+            raise ValueError(f"train.steps {train.steps}: at least 1 step is needed to train.")
         if self.start:
             params, extra = recipe.start(self.start)
         else:
@@ -78,7 +99,7 @@ class Run:
             name=train.schedule,
             peak=train.learning_rate,
             steps=train.steps,
-            warmup_steps=min(train.warmup_steps, train.steps - 1),
+            warmup_steps=min(train.warmup_steps, train.steps // 10),  # a short run must get to the peak and down again
             end=train.learning_rate_end,
         )
         optimizer = make_optimizer(
@@ -94,33 +115,32 @@ class Run:
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
         return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay)
 
-    def steps_within(self, minutes: float, workdir: Path) -> int:
-        """How many steps fit into `minutes`, compiling included; written down, so that a resumed run has the same."""
+    def steps_within(self, minutes: float, workdir: Path, started: float) -> int:
+        """How many steps end `minutes` after `started`; written down, so that a resumed run has the same."""
         import jax
 
+        from videopoet_jax.pretrained.files import write_atomically
         from videopoet_jax.training.compilation import CompiledStep
-        from videopoet_jax.training.loop import next_batch
+        from videopoet_jax.training.loop import split_ids, to_devices
 
         note = workdir / "steps.json"
         if note.is_file():
-            return json.loads(note.read_text())["steps"]
-        begun = time.perf_counter()
+            return planned(note, minutes)
         state, step = self.begin()
-        compiled, trials = CompiledStep(step, self.mesh, click.echo), 4
+        compiled, times = CompiledStep(step, self.mesh, click.echo), [time.perf_counter()]
         with jax.set_mesh(self.mesh):
-            batch, _ = next_batch(self.recipe.batches, 0, self.mesh)
-            for trial in range(trials + 1):
-                state, metrics = compiled(state, batch)
+            for _ in range(1 + TRIALS):
+                batch, _ = split_ids(self.recipe.batches[0])
+                state, metrics = compiled(state, to_devices(batch, self.mesh))
                 jax.block_until_ready(metrics)
-                if trial == 0:
-                    timed = time.perf_counter()
-        seconds = (time.perf_counter() - timed) / trials
-        self.recipe.batches.set_state({**self.recipe.batches.get_state(), "next_batch": 0})
-        left = minutes * 60 - (time.perf_counter() - begun)
-        steps = max(10, int(left / seconds))
-        click.echo(f"{seconds:.2f} s a step: {steps} steps fit into {minutes:g} minutes")
-        workdir.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"steps": steps}))
+                times.append(time.perf_counter())
+        compiling, seconds = times[1] - times[0], (times[-1] - times[1]) / TRIALS
+        # The schedule depends on the number of steps, so the run compiles anew: once for each part of its data at most.
+        left = minutes * 60 - (times[-1] - started) - compiling * len(self.recipe.batches.get_state()["spec"])
+        steps = max(LEAST_STEPS, int(left / seconds))
+        click.echo(f"{seconds:.2f} s a step: {steps} steps fit into what is left of {minutes:g} minutes")
+        plan = json.dumps({"minutes": minutes, "steps": steps})
+        write_atomically(note, lambda path: path.write_text(plan + "\n"))
         return steps
 
     def train(self, workdir: Path, *, preview_every: int | None, checkpoint_every: int, log_every: int):

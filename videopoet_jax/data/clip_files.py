@@ -84,7 +84,7 @@ def read_captions(root: Path) -> dict[str, str]:
     if file.stat().st_size > MAX_CAPTIONS_BYTES:
         raise MediaError(f"{file}: longer than {MAX_CAPTIONS_BYTES:,} bytes; split the folder.")
     captions = {}
-    with open(file, encoding="utf-8", errors="replace") as lines:
+    with open(file, encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 name, caption = _entry(f"{file}, line {number}", line)

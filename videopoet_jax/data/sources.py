@@ -6,6 +6,7 @@
 `video` uint8 [t h w 3]; `audio` float32 [s], silence where `has_audio` is False; `caption` a numpy string.
 """
 
+import errno
 import logging
 import math
 import os
@@ -35,7 +36,7 @@ class ClipFolder:
 
     Split "train" ends where "held_out" begins (`held_out_from`), in every clip. Files that cannot be read, and clips
     too short for a window, are left out: `skipped` says why. Decoded clips are kept (see `ArrayStore`) and shared by
-    `with_split` and `with_window`.
+    `with_split` and `with_sound`.
 
     Args:
         stride: frames between the starts of windows; by default 1 in "train" and `num_frames` in "held_out".
@@ -69,7 +70,9 @@ class ClipFolder:
                     file.path, file.caption, store, fps=fps, height=height, width=width, sample_rate=sample_rate
                 )
                 self.clips.append(clip)
-            except (MediaError, FileNotFoundError, PermissionError) as error:
+            except (MediaError, OSError) as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise  # of the cache, not of the clip
                 self.unreadable[file.path] = str(error)
                 _LOG.warning("left out: %s", error)
         if not self.clips:
@@ -106,17 +109,24 @@ class ClipFolder:
         return (0, border) if self.split == "train" else (border, len(clip.frames))
 
     def with_split(self, split: str, *, stride: int | None = None) -> "ClipFolder":
-        """The same clips, the other part of them."""
-        return self._again(split, self.num_frames, stride)
+        """The same decoded clips, the other part of them."""
+        return self._again(self.clips, split, stride)
 
-    def with_window(self, num_frames: int, *, stride: int | None = None) -> "ClipFolder":
-        """The same clips and split in other windows; 1 gives pictures."""
-        return self._again(self.split, num_frames, stride)
+    def with_sound(self) -> "ClipFolder":
+        """Only the clips that have sound.
 
-    def _again(self, split: str, num_frames: int, stride: int | None) -> "ClipFolder":
+        Raises:
+            MediaError: none has.
+        """
+        loud = [clip for clip in self.clips if clip.audio is not None]
+        if not loud:
+            raise MediaError(f"{self.root}: none of its {len(self.clips)} clips has sound; give one that has.")
+        return self._again(loud, self.split, self.stride)
+
+    def _again(self, clips: list[StoredClip], split: str, stride: int | None) -> "ClipFolder":
         other = object.__new__(ClipFolder)
-        other.__dict__.update(self.__dict__)
-        other._choose(split, num_frames, stride)
+        other.__dict__.update(self.__dict__, clips=clips)
+        other._choose(split, self.num_frames, stride)
         return other
 
     def __len__(self) -> int:
@@ -148,8 +158,8 @@ class ClipFolder:
 class MovingDigits:
     """`moving_digits` as a source: example i is clip i // len(levels) of level levels[i % len(levels)].
 
-    With `pictures`, an example is one frame of the clip, chosen at random but always the same, without sound: seventeen
-    times cheaper to train on.
+    With `pictures`, an example is one of the clip's `num_frames` frames, chosen at random but always the same, without
+    sound: seventeen times cheaper to train on.
     """
 
     def __init__(

@@ -26,16 +26,21 @@ def windows(audio: Float[np.ndarray, " s"], length: int, hop: int) -> Float[np.n
     return np.lib.stride_tricks.sliding_window_view(audio, length)[::hop]
 
 
+def stretches(seconds: float) -> int:
+    """How many pitches `pitches` finds in so long a sound: 2.125 s → 16."""
+    return max(0, int((seconds - WINDOW) / HOP + 1e-6) + 1)
+
+
 def pitches(audio: Float[np.ndarray, " s"], sample_rate: int) -> Float[np.ndarray, " n"]:
     """Hz in each quarter second, every eighth; nan where there is none.
 
     The period is the shortest lag at which the wave repeats itself about as well as at any lag, however strong its
     harmonics: a spectrum's highest peak could be one of them.
     """
-    stretches = windows(np.asarray(audio, np.float64), int(WINDOW * sample_rate), int(HOP * sample_rate))
-    out = np.full(len(stretches), np.nan)
+    pieces = windows(np.asarray(audio, np.float64), int(WINDOW * sample_rate), int(HOP * sample_rate))
+    out = np.full(len(pieces), np.nan)
     shortest, longest = int(sample_rate / HIGHEST), int(sample_rate / LOWEST)
-    for i, stretch in enumerate(stretches):
+    for i, stretch in enumerate(pieces):
         stretch = stretch - stretch.mean()
         power = np.mean(stretch**2)
         if power < SILENCE**2:
@@ -61,9 +66,9 @@ def pitch_digits(hertz: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 def clicks(audio: Float[np.ndarray, " s"], sample_rate: int) -> Float[np.ndarray, " k"]:
     """Seconds at which clicks begin."""
     length, hop = int(CLICK_WINDOW * sample_rate), int(CLICK_HOP * sample_rate)
-    stretches = windows(np.asarray(audio, np.float64), length, hop)
+    pieces = windows(np.asarray(audio, np.float64), length, hop)
     shape = np.hanning(length)
-    spectra = np.abs(np.fft.rfft(stretches * shape)) * (2 / shape.sum())
+    spectra = np.abs(np.fft.rfft(pieces * shape)) * (2 / shape.sum())
     hertz = np.fft.rfftfreq(length, 1 / sample_rate)
     loud = np.sqrt((spectra[:, (hertz >= CLICK_BAND[0]) & (hertz <= CLICK_BAND[1])] ** 2).sum(1))
     if not loud.size:

@@ -29,7 +29,7 @@ from videopoet_jax.generate.inputs import (
 )
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
-from videopoet_jax.pretrained import digest, read_config, resolve, write_config
+from videopoet_jax.pretrained import check_digests, digest, read_config, resolve, write_config
 from videopoet_jax.sequence import Grid, assemble, disassemble, get_task, layout_for
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.video.tokenizer import VideoTokenizer
@@ -65,7 +65,7 @@ class VideoPoet:
         root = resolve(name_or_dir)
         config = read_config(root, MODEL_TYPE, [f.name for f in dataclasses.fields(Settings)])
         lm = LanguageModel.from_pretrained(root / "lm", dtype, mesh)
-        check_digests(root, lm)
+        check_digests(root, lm.tokenizers, "the language model was trained with")
         return cls(
             Settings(**{**config, "tasks": tuple(config["tasks"])}),
             VideoTokenizer.from_pretrained(root / "video_tokenizer", dtype, mesh),
@@ -101,7 +101,7 @@ class VideoPoet:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         output_type: str = "np",
         callback_on_step_end: Callable[[int, int], None] | None = None,
     ) -> Clip | list[Clip]:
@@ -114,6 +114,7 @@ class VideoPoet:
             num_frames, height, width: None is what the model was trained on.
             guidance_scale, temperature, top_k, top_p: None is the model's own setting; `guidance_scale=1` is none.
             negative_prompt: what guidance leads away from; None is the empty prompt.
+            seed: one for all prompts, or one for each; copies of a prompt differ by themselves.
             output_type: "np" for `Clip`s, "tokens" for `Written` (ids before the tokenizers decode them).
             callback_on_step_end: called with (segments written, segments in all).
 
@@ -162,26 +163,32 @@ class VideoPoet:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
     ) -> Prepared:
         """The prefixes that `lm.generate` continues; arguments as in `generate`."""
         s = self.settings
         prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
         if not prompts or num_videos_per_prompt < 1:
             raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        if len(seeds) != len(prompts):
+            raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one for all or one for each.")
         told = [p for p in prompts if p]
         warn_of_strangers(s, told, self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else [])
         frames = given_frames(image, video)
         name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
         grid = Grid(
-            num_frames or s.num_frames,
-            height or s.height,
-            width or s.width,
+            s.num_frames if num_frames is None else num_frames,
+            s.height if height is None else height,
+            s.width if width is None else width,
             self.video_tokenizer.stride[1],
             s.audio_levels,
         )
+        chosen = self.trained_task(name)
+        if negative_prompt and not chosen.text:
+            raise ValueError(f"negative_prompt: task {name} reads no text; leave it out or use a task that does.")
         layout = layout_for(
-            self.trained_task(name),
+            chosen,
             grid,
             vocabulary=self.lm.model.vocabulary,
             text_length=s.text_length,
@@ -193,8 +200,8 @@ class VideoPoet:
         return Prepared(
             layout=layout,
             batch=batch | self._texts(batch, negative_prompt or ""),
-            seeds=tuple((seed, copy) for _ in prompts for copy in range(num_videos_per_prompt)),
-            sampling=self.sampling(guidance_scale, temperature, top_k, top_p),
+            seeds=tuple((own, copy) for own in seeds for copy in range(num_videos_per_prompt)),
+            sampling=self.sampling(guidance_scale if chosen.text else 1.0, temperature, top_k, top_p),
         )
 
     def decode(self, written: Written) -> list[Clip]:
@@ -206,7 +213,7 @@ class VideoPoet:
             if "audio" not in records:
                 clips.append(Clip(frames, s.fps))
                 continue
-            [sound] = self.audio_tokenizer.decode(records["audio"][row][None])
+            sound = self.audio_tokenizer.decode(records["audio"][row])
             samples = round(len(frames) * s.sample_rate / s.fps)
             sound = np.pad(sound[:samples], (0, max(0, samples - len(sound)))).astype(np.float32)
             clips.append(Clip(frames, s.fps, sound, s.sample_rate))
@@ -265,14 +272,3 @@ class VideoPoet:
             "empty_text": np.repeat(empty, rows, axis=0),
             "empty_text_mask": np.repeat(other.mask, rows, axis=0),
         }
-
-
-def check_digests(root: Path, lm: LanguageModel) -> None:
-    """Raises unless the tokenizers beside a language model are those that it was trained with."""
-    for part in PARTS:
-        found, wanted = digest(root / part), lm.tokenizers.get(part)
-        if found != wanted:
-            raise ValueError(
-                f"{root / part}: its digest is {found[:19]}…, the language model was trained with {str(wanted)[:19]}…; "
-                f"use the {part} it was trained with, or train the language model anew."
-            )

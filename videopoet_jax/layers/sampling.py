@@ -13,6 +13,8 @@ EXCLUDED = -1e30  # logit of an id that may not be drawn
 class Sampling:
     """How ids are drawn. Numbers are traced, so changing one compiles nothing; None switches a part off.
 
+    Of a code in several factors, each factor is drawn so: of 2 factors, `top_k=5` leaves up to 25 codes.
+
     Attributes:
         temperature: divides the logits; 0 takes the best id.
         top_k: only the k best ids.

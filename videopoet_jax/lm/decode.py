@@ -135,6 +135,12 @@ def write_segment(
     return state if rest else choose(state, jnp.asarray(segment.stop - 1))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _make_cache(model: PrefixLM, rows: int, length: int) -> Cache:
+    """An empty cache, every part of it made where it will stay."""
+    return model.make_cache(rows, length)
+
+
 def _prompt(batch: Batch, guided: bool) -> Prompt:
     """The rows of `generate`, and below them their twins."""
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
@@ -188,7 +194,7 @@ def generate(
     ids = jnp.array(np.tile(batch["ids"], (2 if guided else 1, 1)))  # a copy: the loops donate it
     rows, runs = ids.shape[0], list(written(layout))
     hidden = jnp.zeros((rows, model.width), model.dtype)
-    state = State(ids=ids, cache=model.make_cache(rows, runs[-1][0].stop), hidden=hidden)
+    state = State(ids=ids, cache=_make_cache(model, rows, runs[-1][0].stop), hidden=hidden)
     for done, (segment, read, rest) in enumerate(runs, 1):
         static = dict(model=model, segment=segment, read=read, rest=rest)
         state = write_segment(params, state, prompt, keys, sampling, **static)

@@ -4,6 +4,7 @@ lm = LanguageModel.from_pretrained("nano")
 written = lm.generate(prepared)                # Prepared (a batch of prefixes) → Written (whole sequences)
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -16,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int, PRNGKeyArray
 
+from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import generate
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
@@ -74,16 +76,25 @@ class LanguageModel:
         config: the fields of `PrefixLM`.
         params: unboxed.
         tokenizers: digests of the models whose codes and embeddings it speaks (`pretrained.digest`).
+        mesh: the devices that write together: rows are split over `data` and `fsdp`, heads over `tensor`.
         bucket: rows written at once. A batch is padded to whole buckets, so that a row's result does not depend on
-            how many rows it came with: a matrix product may round differently at another size.
+            how many rows it came with: a matrix product may round differently at another size. On a mesh it is
+            raised to what its devices can share.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], params: Any, tokenizers: Mapping[str, str], *, bucket: int = 4
+        self,
+        config: Mapping[str, Any],
+        params: Any,
+        tokenizers: Mapping[str, str],
+        *,
+        mesh: Mesh | None = None,
+        bucket: int = 4,
     ) -> None:
         self.config = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(config).items()}
         self.model, self.params = PrefixLM(**self.config), params
-        self.tokenizers, self.bucket = dict(tokenizers), bucket
+        shares = mesh.shape["data"] * mesh.shape["fsdp"] if mesh else 1
+        self.tokenizers, self.mesh, self.bucket = dict(tokenizers), mesh, -(-bucket // shares) * shares
 
     @classmethod
     def from_pretrained(
@@ -96,9 +107,9 @@ class LanguageModel:
         directory = resolve(name_or_dir, PART)
         config = read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS})
         digests = config.pop(DIGESTS)
-        config["dtype"] = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        config["dtype"] = compute_dtype(dtype)
         params = load_params(directory)
-        lm = cls(config, params, digests, bucket=bucket)
+        lm = cls(config, params, digests, mesh=mesh, bucket=bucket)
         lm.params = place(params, functools.partial(init_params, lm.model), mesh, directory)
         return lm
 
@@ -133,6 +144,7 @@ class LanguageModel:
                 if callback is not None:
                     callback(number * of + done, buckets * of)
 
-            ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
+            with jax.set_mesh(self.mesh) if self.mesh else contextlib.nullcontext():
+                ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
             written.append(np.asarray(ids))
         return Written(prepared.layout, np.concatenate(written)[:rows])

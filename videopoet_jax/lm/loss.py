@@ -19,6 +19,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
+from videopoet_jax.layers.objective import Aux
 from videopoet_jax.lm import logits
 from videopoet_jax.lm.logits import Params
 from videopoet_jax.lm.tables import factor_codes, special_text_rows, split_factors
@@ -44,14 +45,6 @@ class Totals:
     nll: Float[Array, ""]
     z: Float[Array, ""]
     correct: Float[Array, ""]
-
-
-@flax.struct.dataclass
-class Aux:
-    """Beside the loss: metrics to log, and the collections that the step hands on (unchanged here)."""
-
-    metrics: dict[str, Any]
-    extra: Any
 
 
 @dataclasses.dataclass(frozen=True)

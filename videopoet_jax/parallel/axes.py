@@ -3,8 +3,8 @@
 Modules speak of `embed` and `conv_out`, never of `fsdp` and `tensor`; a name that the table lacks raises, because
 linen would otherwise replicate the array in silence.
 
-    constrain(x, "batch", "length", "embed")      an activation
-    partitioned(init, "embed", "mlp")             a parameter's initializer
+    constrain(x, "batch", "length", "activation_embed")      an activation
+    partitioned(init, "embed", "mlp")                        a parameter's initializer
 """
 
 from collections.abc import Callable
@@ -36,8 +36,6 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "conv_out": "tensor",
     "activation_channels": "tensor",
     "norm": None,
-    "code": None,
-    "audio_level": None,
     "factor": None,
     "position": None,
     "relpos_buckets": None,
@@ -54,7 +52,12 @@ def mesh_axes(*names: str | None) -> PartitionSpec:
         raise ValueError(
             f"logical axes {unknown}: not in the rules; use one of {sorted(RULES)} or add a rule in axes.py."
         )
-    return PartitionSpec(*(None if n is None else RULES[n] for n in names))
+    split = [None if name is None else RULES[name] for name in names]
+    used = [axis for axes in split for axis in ([axes] if isinstance(axes, str) else axes or ())]
+    twice = sorted({axis for axis in used if used.count(axis) > 1})
+    if twice:
+        raise ValueError(f"logical axes {names}: two of them lie on mesh axis {twice[0]!r}; rename one of the two.")
+    return PartitionSpec(*split)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:

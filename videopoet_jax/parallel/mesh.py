@@ -32,5 +32,6 @@ def make_mesh(
             f"mesh {sizes} for {len(devices)} devices: the sizes must multiply to {len(devices)}; "
             f"leave one of them at -1 and choose the others among its divisors."
         )
-    grid = np.asarray(devices).reshape(tuple(sizes[name] for name in AXES))
-    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    # JAX lays them out: on a TPU neighbours in the mesh are then neighbours in the torus.
+    shape = tuple(sizes[name] for name in AXES)
+    return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))

@@ -5,6 +5,7 @@ The weights that ship lie beside this file, one folder a model. Files are Huggin
 """
 
 from videopoet_jax.pretrained.files import (
+    check_digests,
     digest,
     load_params,
     read_config,
@@ -14,4 +15,4 @@ from videopoet_jax.pretrained.files import (
     write_config,
 )
 
-__all__ = ["digest", "load_params", "read_config", "resolve", "save_params", "shipped", "write_config"]
+__all__ = ["check_digests", "digest", "load_params", "read_config", "resolve", "save_params", "shipped", "write_config"]

@@ -165,10 +165,13 @@ def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a model directory, in a fixed order."""
     index = directory / INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        outside = [n for n in names if Path(n).name != n]
-        if outside:
-            raise ValueError(f"{index}: shard {outside[0]!r} lies outside the directory; shards are plain file names.")
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            odd = [n for n in names if Path(n).name != n or not (directory / n).is_file()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index}: names no shards ({error!r}); copy the directory again.") from error
+        if odd:
+            raise ValueError(f"{index}: shard {odd[0]!r} is not in the directory; copy the directory again.")
         return [directory / n for n in names]
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
@@ -179,5 +182,20 @@ def digest(directory: str | os.PathLike) -> str:
     """SHA-256 over the config and the weights of one model directory, as `sha256:…`; what a language model names."""
     total = hashlib.sha256()
     for path in [Path(directory) / CONFIG, *weight_files(Path(directory))]:
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        with open(path, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def check_digests(root: str | os.PathLike, wanted: Mapping[str, str], whose: str) -> None:
+    """Raises unless the models in folders of `root` have the digests in `wanted`, {folder: digest}.
+
+    `whose` says in the message who wants them: "the language model was trained with".
+    """
+    for part, expected in wanted.items():
+        found = digest(Path(root) / part)
+        if found != expected:
+            raise ValueError(
+                f"{Path(root) / part}: its digest is {found[:19]}…, {whose} {str(expected)[:19]}…; use that {part}, or "
+                f"make anew what was made with it."
+            )

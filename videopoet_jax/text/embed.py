@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import files
 from videopoet_jax.text import weights
@@ -60,7 +61,7 @@ class TextEncoder:
             FileNotFoundError, ValueError: see `pretrained.files` and `weights`.
         """
         directory = files.resolve(name_or_dir, PART)
-        dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        dtype = compute_dtype(dtype)
         pieces = Pieces.load(directory / FILE)
         if weights.is_huggingface(directory):
             config, params = weights.load_huggingface(directory, dtype)

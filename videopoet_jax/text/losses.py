@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from videopoet_jax.layers.objective import Aux
 from videopoet_jax.text.t5 import T5Encoder
 from videopoet_jax.text.vocabulary import EOS
 
@@ -25,13 +26,6 @@ class Corrupted(NamedTuple):
     ids: Int[Array, "b l"]
     scored: Bool[Array, "b l"]
     hidden: Bool[Array, "b l"]
-
-
-class Aux(NamedTuple):
-    """What a loss function returns beside the loss: scalars to log, and variables trained without gradients (none)."""
-
-    metrics: dict[str, Array]
-    extra: Any
 
 
 def corrupt(

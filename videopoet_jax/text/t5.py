@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.parallel.axes import constrain, partitioned
 
 
@@ -33,13 +34,6 @@ def relative_buckets(length: int, *, buckets: int, max_distance: int) -> Int[np.
     return (np.where(distance < exact, distance, far) + half * (relative > 0)).astype(np.int32)
 
 
-def rms_norm(x: Float[Array, "... d"], scale: Float[Array, " d"], epsilon: float) -> Float[Array, "... d"]:
-    """x / rms(x) · scale, the mean square in float32 whatever x is."""
-    wide = x.astype(jnp.float32)
-    wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
-    return (wide * scale).astype(x.dtype)
-
-
 def attend(
     query: Float[Array, "b n m e"],
     key: Float[Array, "b l m e"],
@@ -51,21 +45,10 @@ def attend(
 
     A row whose keys are all masked averages them instead of dividing by zero: no NaN from an empty condition.
     """
-    scores = jnp.einsum("bnme,blme->bmnl", query, key).astype(jnp.float32) + bias.astype(jnp.float32)
+    scores = jnp.einsum("bnme,blme->bmnl", query, key, preferred_element_type=jnp.float32) + bias.astype(jnp.float32)
     scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     return jnp.einsum("bmnl,blme->bnme", weights, value)
-
-
-class RMSNorm(nn.Module):
-    """Owns the scale of `rms_norm`."""
-
-    epsilon: float
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-        scale = self.param("scale", partitioned(nn.initializers.ones, "norm"), (x.shape[-1],), jnp.float32)
-        return rms_norm(x, scale, self.epsilon)
 
 
 class SelfAttention(nn.Module):

@@ -10,7 +10,6 @@ Names are imported on first use.
 import importlib
 
 _HOME = {
-    "Aux": "state",
     "CheckpointError": "manifest",
     "Checkpoints": "checkpoint",
     "NonFinite": "metrics",

@@ -1,5 +1,10 @@
-"""Stopping a run politely: SIGTERM or Ctrl-C once saves and leaves, twice leaves at once."""
+"""Stopping a run politely: SIGTERM or Ctrl-C once saves and leaves, twice leaves at once.
 
+Several processes must stop after the same step. `jax.distributed` listens for SIGTERM itself and lets them agree, so
+there SIGTERM is left to it, and Ctrl-C is handed on as one.
+"""
+
+import os
 import signal
 import threading
 from types import FrameType
@@ -30,7 +35,10 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            handlers = dict.fromkeys(SIGNALS, self._receive)
+            if jax.process_count() > 1:
+                handlers = {signal.SIGINT: self._hand_on}
+            self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -39,6 +47,10 @@ class StopSignal:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True
         self._restore()
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> None:
+        self._restore()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -5,7 +5,7 @@ key = purpose_key(state.key, "mask", state.step)      # the same key whenever st
 """
 
 import zlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.struct
 import jax
@@ -18,17 +18,6 @@ from jaxtyping import Int, PRNGKeyArray
 from videopoet_jax.parallel import replicated
 
 PyTree = Any
-
-
-class Aux(NamedTuple):
-    """What a loss function returns beside the loss.
-
-    `metrics` are scalars to log; `extra` is the next value of `TrainState.extra`. Any object with these two
-    attributes will do, so that a model's package need not import this one.
-    """
-
-    metrics: dict[str, jax.Array]
-    extra: PyTree
 
 
 @flax.struct.dataclass

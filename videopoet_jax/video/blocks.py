@@ -20,6 +20,7 @@ Chunk = Literal["whole", "first", "next"]
 Size3 = tuple[int, int, int]
 
 EPSILON = 1e-6
+CLIP_AXES = ("batch", "frames", "height", "width", "activation_channels")  # of what lies between two stages
 
 
 class CarriedConv3D(CausalConv3D):

@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Float
 
 from videopoet_jax.layers.conv import depth_to_space
-from videopoet_jax.video.blocks import CarriedConv3D, Chunk, GroupNorm, Size3, normalize, residual_block
+from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.video.blocks import CLIP_AXES, CarriedConv3D, Chunk, GroupNorm, Size3, normalize, residual_block
 
 
 def upsample_nearest(x: Float[Array, "b t h w c"], factor: Size3, *, drop_first: bool) -> Float[Array, "b t2 h2 w2 c"]:
@@ -64,6 +65,7 @@ class Decoder(nn.Module):
             x = AdaptiveGroupNorm(self.groups, factor, name=f"stage{stage}_norm")(x, codes, chunk)
             for i in range(self.blocks[stage]):
                 x = block(self.widths[stage], self.groups, kernel_time, name=f"stage{stage}_block{i}")(x, chunk)
+            x = constrain(x, *CLIP_AXES)
             if stage > 0:
                 stride, size = self.strides[stage - 1], self.upsample_kernel
                 kernel = (min(size, kernel_time), size, size)

@@ -9,7 +9,8 @@ from jax import Array
 from jaxtyping import Float
 
 from videopoet_jax.layers.conv import space_to_depth
-from videopoet_jax.video.blocks import CarriedConv3D, Chunk, GroupNorm, Size3, residual_block
+from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.video.blocks import CLIP_AXES, CarriedConv3D, Chunk, GroupNorm, Size3, residual_block
 
 
 class Encoder(nn.Module):
@@ -32,6 +33,7 @@ class Encoder(nn.Module):
         for stage, (width, kernel_time) in enumerate(zip(self.widths, self.kernel_time, strict=True)):
             for i in range(self.blocks[stage]):
                 x = block(width, self.groups, kernel_time, name=f"stage{stage}_block{i}")(x, chunk)
+            x = constrain(x, *CLIP_AXES)
             if stage < len(self.strides):
                 # The longer of the two stages' kernels: one tap with a stride in time would leave frames unseen.
                 kernel = (max(kernel_time, self.kernel_time[stage + 1]), 3, 3)

@@ -37,6 +37,8 @@ def repeat_in_time(channels: Float[np.ndarray, "*rest d"], frames: int) -> Float
 def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict[str, Any]:
     """Parameters (NumPy, on the host) for the video tokenizer `model` from those of its image stage.
 
+    Those of a video model stay as they are, up to zero taps where `model` looks further back.
+
     Raises:
         ValueError: the two models differ in more than their taps in time.
     """
@@ -47,7 +49,8 @@ def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict
     if targets.keys() != sources.keys():
         odd = sorted(".".join(path) for path in targets.keys() ^ sources.keys())
         raise ValueError(f"parameters {odd[:4]}: only in one of the two models; they may differ in kernel_time alone.")
-    frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)}
+    images = all(value.shape[0] == 1 for value in sources.values() if value.ndim == 5)
+    frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)} if images else {}
     inflated = {}
     for path, target in targets.items():
         value = np.asarray(sources[path])

@@ -5,22 +5,16 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from videopoet_jax.layers.objective import Aux
 from videopoet_jax.video import lfq
 from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
-
-
-class Aux(NamedTuple):
-    """What a loss returns beside itself: scalars to log, and the state that it carries to the next step."""
-
-    metrics: dict[str, Array]
-    extra: dict[str, Array]
 
 
 def initial_extra() -> dict[str, Array]:

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.video import lfq
@@ -148,7 +149,7 @@ class VideoTokenizer:
     def __init__(self, config: Config, params: Mapping[str, Any], dtype: str | None = None) -> None:
         self.config = dict(config)
         self.model = build(config)
-        self.dtype = jnp.dtype(dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16"))
+        self.dtype = jnp.dtype(compute_dtype(dtype))
         self.params = jax.tree.map(lambda p: jnp.asarray(p, self.dtype), dict(params))
 
     @classmethod
@@ -164,8 +165,8 @@ class VideoTokenizer:
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors."""
-        write_config(directory, MODEL_TYPE, self.config)
         save_params(directory, jax.tree.map(np.asarray, self.params), dtype)
+        write_config(directory, MODEL_TYPE, self.config)  # last: a directory with a config is whole
 
     @property
     def vocabulary_size(self) -> int:
@@ -209,6 +210,8 @@ class VideoTokenizer:
         """Codes → frames: integers, one clip [t h w] or a batch [b t h w]."""
         if codes.ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
+        if codes.size == 0:
+            raise ValueError(f"codes {list(codes.shape)}: there are none; encode a clip first.")
         low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= self.vocabulary_size:
             raise ValueError(

@@ -1,0 +1,17 @@
+"""What every loss function hands to the training loop beside the loss."""
+
+from typing import Any, NamedTuple
+
+from jax import Array
+
+
+class Aux(NamedTuple):
+    """`loss_fn(params, extra, batch, keys) → (loss, Aux)`.
+
+    Attributes:
+        metrics: scalars to log.
+        extra: variables that no gradient trains (EMA codebooks, frozen encoders), as the next step shall find them.
+    """
+
+    metrics: dict[str, Array]
+    extra: Any
