@@ -30,8 +30,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
 
     if arg == "nano":
         c.source = "moving_digits"
-        c.guidance_scale = 2.0
-        c.temperature = 0.9
+        c.guidance_scale = 1.5
+        c.temperature = 0.8
         c.grammar = "a {red|green|blue|yellow|cyan|magenta|white} {0…9} moving {left|right|up|down}"
         c.grammar_pattern = (
             r"a (red|green|blue|yellow|cyan|magenta|white) [0-9] moving (left|right|up|down)"  # level 1's captions
