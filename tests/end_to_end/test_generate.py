@@ -34,7 +34,7 @@ def made(tmp_path_factory):
     prompts = ["a red 3 moving left", "a white 7 moving up", "红色的三向左移动", "word " * 2000]
     (folder / "prompts.txt").write_text("\n".join(prompts), encoding="utf-8")
     result = videopoet("generate", "--prompts-file", folder / "prompts.txt", "--out-dir", folder, "--sheet",
-                       folder / "sheet.png", "--json", folder / "figures.json")  # fmt: skip
+                       folder / "sheet.png", "--json", folder / "figures.json", "--batch-size", 3)  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -48,7 +48,8 @@ def test_every_clip_has_picture_and_sound(made):
         assert read_video(folder / f"{number:04d}.mp4").max() > 100
         sound = read_audio(folder / f"{number:04d}.mp4")
         assert abs(len(sound) - 34_000) <= 2_048 and np.abs(sound).max() > 0.01
-    assert json.loads((folder / "figures.json").read_text())["clips"] == 4
+    figures = json.loads((folder / "figures.json").read_text())
+    assert figures["clips"] == 4 and figures["tokens"] == 4 * (1 + 80 + 1 + 1 + 106 + 1 + 1)
 
 
 def test_strange_prompts_are_warned_of_with_the_grammar(made):

@@ -22,7 +22,7 @@ TINY = 1e-12  # under a root, whose gradient at nothing would be infinite
 
 
 @functools.cache
-def mel_filters(window: int, bins: int, sample_rate: int) -> Float[np.ndarray, "r m"]:
+def mel_filters(window: int, bins: int, sample_rate: int) -> Float[np.ndarray, "rows bins"]:
     """Triangles of height 1, equally spaced on the mel scale from 0 to half the rate, over `window // 2 + 1` rows.
 
     With short windows some low triangles fall between two frequencies and stay empty; they add nothing to a loss.
@@ -48,7 +48,7 @@ def frames_of(waveform: Float[Array, "b s"], window: int) -> Float[Array, "b f w
 
 def mel_spectrogram(
     waveform: Float[Array, "b s"], *, window: int, bins: int, sample_rate: int
-) -> Float[Array, "b f m"]:
+) -> Float[Array, "b f bins"]:
     """Magnitudes on the mel scale, in amplitude: a full-scale sine peaks near 1, whatever the window.
 
     The paper gives no scale. This one is ours: the linear term then weighs every window alike.

@@ -38,11 +38,15 @@ MAX_NAME = 120
 @click.option("--top-k", type=int)
 @click.option("--top-p", type=float)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True,
+              help="Prompts at a time; their clips are written before the next ones begin.")  # fmt: skip
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
-def command(prompt, model, prompts_file, out, out_dir, sheet, image, video, prefix_frames, seed, report, **options):
+def command(
+    prompt, model, prompts_file, out, out_dir, sheet, image, video, prefix_frames, batch_size, report, **options
+):
     """Generate clips. PROMPT is a text; without one, and without --image or --video, the model dreams."""
     prompts = _prompts(prompt, prompts_file)
-    copies = options["num_videos_per_prompt"]
+    copies, seed = options["num_videos_per_prompt"], options["seed"]
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed)
     for target in (*targets, *filter(None, (sheet, report))):
         _check_writable(target)
@@ -55,29 +59,32 @@ def command(prompt, model, prompts_file, out, out_dir, sheet, image, video, pref
     vp = VideoPoet.from_pretrained(model)
     first = _first_frames(image, video, int(prefix_frames), vp.settings)
     loaded = time.perf_counter()
-    tokens = _Tokens()
     click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once for each machine (about a minute) …")
-    text = prompts if prompts_file else (prompts[0] or None)
-    prepared = vp.prepare(text, image=None, video=first, seed=seed, **options)
-    written = vp.lm.generate(prepared, callback=tokens)
-    clips = vp.decode(written)
-    for clip, target in zip(clips, targets, strict=True):
-        clip.save(target)
-        click.echo(f"wrote {target}")
+    rows, drawn, writing = [], 0, 0.0
+    for begin in range(0, len(prompts), batch_size):
+        some = prompts[begin : begin + batch_size]
+        prepared = vp.prepare(some if prompts_file else (some[0] or None), video=first, **options)
+        tokens = _Tokens()
+        clips = vp.decode(vp.lm.generate(prepared, callback=tokens))
+        drawn, writing = drawn + int(np.sum(prepared.batch["weights"])), writing + tokens.seconds
+        for clip, target in zip(clips, targets[begin * copies :], strict=False):
+            clip.save(target)
+            click.echo(f"wrote {target}")
+        if sheet:
+            rows += zip((p for p in some for _ in range(copies)), clips, strict=True)
     if sheet:
-        _save_sheet(sheet, [p for p in prompts for _ in range(copies)], clips)
+        _save_sheet(sheet, rows)
         click.echo(f"wrote {sheet}")
-    drawn = int(np.sum(prepared.batch["weights"][0])) * len(clips)
     total = time.perf_counter() - started
     figures = {
-        "clips": len(clips),
+        "clips": len(targets),
         "load_seconds": round(loaded - started, 2),
         "total_seconds": round(total, 2),
         "tokens": drawn,
-        "decode_tokens_per_second": round(drawn / max(1e-9, tokens.seconds), 1),
+        "decode_tokens_per_second": round(drawn / max(1e-9, writing), 1),
     }
     click.echo(
-        f"{len(clips)} clips, {drawn} tokens at {figures['decode_tokens_per_second']} a second, {total:.1f} s in all."
+        f"{len(targets)} clips, {drawn} tokens at {figures['decode_tokens_per_second']} a second, {total:.1f} s in all."
     )
     if report:
         from videopoet_jax.pretrained.files import write_atomically
@@ -159,11 +166,11 @@ def _first_frames(image: Path | None, video: Path | None, count: int, settings) 
     return frames[:count]
 
 
-def _save_sheet(path: Path, prompts: list[str], clips: list) -> None:
+def _save_sheet(path: Path, clips: list[tuple]) -> None:
+    """Draws (prompt, clip) pairs."""
     from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
 
-    rows = [Row(p, c.frames, c.audio, c.sample_rate) for p, c in zip(prompts, clips, strict=True)]
-    save_contact_sheet(path, rows)
+    save_contact_sheet(path, [Row(p, c.frames, c.audio, c.sample_rate) for p, c in clips])
 
 
 def _warn_plainly() -> None:

@@ -11,7 +11,10 @@ from videopoet_jax.parallel.axes import constrain, partitioned
 
 
 def swiglu(
-    x: Float[Array, "b n d"], gate: Float[Array, "d f"], up: Float[Array, "d f"], down: Float[Array, "f d2"]
+    x: Float[Array, "b n d"],
+    gate: Float[Array, "d hidden"],
+    up: Float[Array, "d hidden"],
+    down: Float[Array, "hidden d2"],
 ) -> Float[Array, "b n d2"]:
     """`(silu(x · gate) ⊙ (x · up)) · down`."""
     hidden = jax.nn.silu(project(x, gate, 1)) * project(x, up, 1)

@@ -34,7 +34,7 @@ def rotate(x: Float[Array, "b n m e"], angles: Float[Array, "b n half"]) -> Floa
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
 
-def fourier_features(positions: Int[Array, "b n 3"], octaves: tuple[int, ...]) -> Float[Array, "b n features"]:
+def fourier_features(positions: Int[Array, "b n 3"], octaves: tuple[int, ...]) -> Float[Array, "b n c"]:
     """Sines and cosines of (t, h, w) with periods 4, 8, 16, …: `octaves` of them for each axis.
 
     octaves (1, 0, 0), t = 1 → `sin(2π/4), cos(2π/4) = 1, 0`
@@ -81,4 +81,4 @@ class PositionEmbedding(nn.Module):
         one_hots = [(p[..., 3, None] == rows).astype(jnp.float32) for p in (positions, next_positions)]
         x = jnp.concatenate([*one_hots, features], axis=-1).astype(self.dtype)
         table = jnp.concatenate([own, following, kernel], axis=0).astype(self.dtype)
-        return constrain(jnp.einsum("bnf,fd->bnd", x, table), "batch", "length", "activation_embed")
+        return constrain(jnp.einsum("bnc,cd->bnd", x, table), "batch", "length", "activation_embed")

@@ -43,12 +43,12 @@ def factor_codes(vocabulary_size: int, factors: int) -> int:
     return codes
 
 
-def split_factors(codes: Int[Array, "*n"], codes_each: int, factors: int) -> Int[Array, "*n k"]:
+def split_factors(codes: Int[Array, "*n"], codes_each: int, factors: int) -> Int[Array, "*n factors"]:
     """Codes → factors, high first: `split_factors(5, 4, 2) → 1 1`."""
     return codes[..., None] // codes_each ** jnp.arange(factors - 1, -1, -1) % codes_each
 
 
-def join_factors(parts: Int[Array, "*n k"], codes_each: int) -> Int[Array, "*n"]:
+def join_factors(parts: Int[Array, "*n factors"], codes_each: int) -> Int[Array, "*n"]:
     """Factors → codes: `1 1 → 5` with 4 values each."""
     factors = parts.shape[-1]
     return jnp.sum(parts * codes_each ** jnp.arange(factors - 1, -1, -1), axis=-1)

@@ -23,6 +23,7 @@ from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
 from videopoet_jax.lm.tables import InputTables, OutputTables
 from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.sequence.layout import MODALITIES
 from videopoet_jax.sequence.vocabulary import TEXT_EMBEDDING, Vocabulary
 
 Batch = Mapping[str, Array | np.ndarray]  # stacked examples of `sequence.assemble`
@@ -141,6 +142,8 @@ class PrefixLM(nn.Module):
             )
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads}: must divide the {self.heads} heads; choose a divisor.")
+        if self.modalities < len(MODALITIES):
+            raise ValueError(f"modalities {self.modalities}: sequences have {len(MODALITIES)}; give at least as many.")
         if self.remat not in REMAT:
             raise ValueError(f"remat {self.remat!r}: unknown; use one of {', '.join(REMAT)}.")
 
