@@ -3,7 +3,7 @@
 [SS] is the SoundStream paper, [VP] VideoPoet, [c] recalled from figures and public code; the rest is ours.
 
     audio_tokenizer:nano          0.6 M parameters, the sounds of moving_digits, two levels of which the LM reads one
-    audio_tokenizer:local         2.5 M parameters, real clips, four levels
+    audio_tokenizer:local         the same model, for real clips of any loudness
     audio_tokenizer:soundstream   9.5 M parameters
 """
 
@@ -37,11 +37,12 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.data.source = "folder"  # ours
     c.data.root = ""  # the folder of videos
     c.data.num_frames, c.data.height, c.data.width, c.data.fps = 25, 16, 16, 8.0  # ours: 3 s; the pictures are not used
+    c.data.zoom = 1.0
     c.data.sample_rate = 16_000  # [VP]
     c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
     c.data.crop = 48_000  # [SS]: 3 s
     c.data.start_share, c.data.transient_share = 0.0, 0.0  # ours
-    c.data.peak_normalise = True  # [SS]
+    c.data.peak_normalise, c.data.quietest = True, 0.0  # [SS]
 
     c.loss = ConfigDict()
     c.loss.windows = (64, 128, 256, 512, 1024, 2048)  # [SS]
@@ -69,11 +70,12 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.train.optimizer = "muon"
         c.train.learning_rate, c.train.learning_rate_end = 4e-3, 2e-5
         c.train.ema_decay = 0.0  # the rate ends near nothing, which is an average of its own
+        c.model.channels, c.model.dim, c.model.levels = 8, 32, 2
     if arg == "local":
-        c.model.channels = 16
+        c.data.quietest = 30.0
+        c.loss.waveform_weight = 0.0  # 500 bits a second cannot tell the phase of noise: it would teach silence
         c.train.steps = 2_000
     if arg == "nano":
-        c.model.channels, c.model.dim, c.model.levels = 8, 32, 2
         c.data.source, c.data.levels, c.data.size = "moving_digits", (1, 1, 1, 2, 3), 20_000  # clicks in two of five
         c.data.num_frames = 41  # long clips bounce more often, and one in three crops holds a click if there is any
         c.data.start_share = 0.2  # a tone out of nothing, which crops from anywhere hardly show

@@ -52,6 +52,10 @@ def _paper() -> ConfigDict:
                 size=0,
                 height=128,  # [VP]
                 width=128,  # [VP]
+                views=1,  # ours: records of each window; more than one only where they differ by what follows
+                zoom=1.0,  # ours, like the next two: see data/augment.py
+                mirror=False,
+                tint=0.0,
                 spatial_stride=8,  # [VP]
                 audio_levels=4,  # [VP]
                 text_length=64,  # [VP]
@@ -123,6 +127,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         )
     if arg == "local":
         c.train.batch_size = 8  # 430 tokens a sequence, and minutes rather than hours
+        c.data.update(views=8, zoom=1.25)  # a few clips are learnt by heart; not mirrored, captions may say "left"
     if arg == "nano":
         c.data.update(source="moving_digits", spatial_stride=16, size=16_000)
         c.data.tasks.update(text_to_video=0.6, unconditional=0.05, image_to_video=0.14)

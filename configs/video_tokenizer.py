@@ -37,6 +37,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.data.num_frames, c.data.height, c.data.width, c.data.fps = 17, 128, 128, 8.0  # VideoPoet
     c.data.sample_rate = 16_000  # VideoPoet
     c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
+    c.data.zoom, c.data.mirror, c.data.tint = 1.25, True, 0.0  # ours, see data/augment.py
 
     c.loss = ConfigDict()
     c.loss.reconstruction = 5.0  # [O2]
@@ -66,6 +67,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if arg in ("local", "local_image"):
         c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
         c.data.source = "folder"
+        c.data.zoom, c.data.mirror, c.data.tint = 1.5, True, 0.2
         c.loss.foreground = 1.0
         c.loss.diversity = 1.0  # no black background: every token has something to say
     if arg in ("nano_image", "local_image"):
@@ -87,6 +89,7 @@ def _small(c: ConfigDict) -> None:
     c.model.remat = False
     c.data.source, c.data.levels, c.data.size = "moving_digits", (1,), 100_000
     c.data.height, c.data.width = 64, 64
+    c.data.zoom, c.data.mirror, c.data.tint = 1.0, False, 0.0  # a mirrored digit is none
     c.loss.foreground = 5.0  # most pixels are black
     # Most tokens of a black picture are black too, and should share a code: at the paper's weights 99 % of a batch's
     # codes were distinct, noise that a language model would have to learn.

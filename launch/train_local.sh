@@ -31,16 +31,16 @@ shipped() { # shipped NAME: the model that ships, copied
 
 shipped text_encoder # your captions are few
 train image_tokenizer video_tokenizer:local_image 0.12 --set "data.root=$clips"
-train video_tokenizer video_tokenizer:local 0.35 --set "data.root=$clips" --init "$models/image_tokenizer"
+train video_tokenizer video_tokenizer:local 0.33 --set "data.root=$clips" --init "$models/image_tokenizer"
 if grep -q '"with_sound": 0' "$run/clips.json"; then
     echo "No sound in $clips: the sound tokenizer is the one that ships."
     shipped audio_tokenizer
 else
-    train audio_tokenizer audio_tokenizer:local 0.1 --set "data.root=$clips"
+    train audio_tokenizer audio_tokenizer:local 0.15 --set "data.root=$clips"
 fi
 [ -e "$run/records/meta.json" ] ||
     .venv/bin/videopoet data prepare --config lm:local --set "data.root=$clips" --models "$models" --out "$run/records"
-train lm lm:local 0.33 --set "data.records=$run/records"
+train lm lm:local 0.3 --set "data.records=$run/records"
 .venv/bin/videopoet export --config pipeline:local --models "$models" --out "$run/pipeline"
 .venv/bin/videopoet evaluate "$run/pipeline" --clips "$clips" --out-dir "$run/held_out"
 logs=()

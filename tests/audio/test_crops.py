@@ -10,7 +10,8 @@ RAMP = np.arange(1, 1001, dtype=np.float32) / 2000
 
 
 def crops(number: int, **changes) -> list[np.ndarray]:
-    crop = make_crop(**{"samples": 100, "start_share": 0.0, "transient_share": 0.0, "peak_normalise": False, **changes})
+    crop = make_crop(**{"samples": 100, "start_share": 0.0, "transient_share": 0.0, "peak_normalise": False,
+                        "quietest": 0.0, **changes})  # fmt: skip
     return [crop({"audio": RAMP, "caption": "x"}, np.random.default_rng(i))["audio"] for i in range(number)]
 
 
@@ -31,7 +32,7 @@ def test_a_share_begins_at_the_start(share):
 def test_a_share_holds_the_click_anywhere_in_it(share):
     clicking = RAMP.copy()
     clicking[640] += 0.3
-    crop = make_crop(samples=100, start_share=0.0, transient_share=share, peak_normalise=False)
+    crop = make_crop(samples=100, start_share=0.0, transient_share=share, peak_normalise=False, quietest=0.0)
     found = [crop({"audio": clicking}, np.random.default_rng(i))["audio"] for i in range(400)]
     places = [sharpest(c) for c in found if np.abs(np.diff(c)).max() > 0.1]
     assert abs(len(places) / 400 - (share + (1 - share) / 9)) < 0.1
@@ -40,7 +41,9 @@ def test_a_share_holds_the_click_anywhere_in_it(share):
 
 def test_peak_is_one_and_silence_stays():
     assert all(c.max() == 1 for c in crops(5, peak_normalise=True))
-    crop = make_crop(samples=100, start_share=0.0, transient_share=0.5, peak_normalise=True)
+    peaks = [c.max() for c in crops(200, peak_normalise=True, quietest=20.0)]
+    assert 0.099 < min(peaks) < 0.15 and 0.9 < max(peaks) <= 1
+    crop = make_crop(samples=100, start_share=0.0, transient_share=0.5, peak_normalise=True, quietest=30.0)
     assert_array_equal(crop({"audio": np.zeros(500, np.float32)}, np.random.default_rng(0))["audio"], np.zeros(100))
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from encoded import encode, moving_square, patched, tone
 
-from videopoet_jax.data.media import MediaError, fit, iterate_audio, iterate_frames, probe, read_audio, read_video
+from videopoet_jax.data.media import (
+    MediaError,
+    fit,
+    is_silent,
+    iterate_audio,
+    iterate_frames,
+    probe,
+    read_audio,
+    read_video,
+    write_wav,
+)
 from videopoet_jax.data.media_frames import retime
 
 ONE, TICK = Fraction(1), Fraction(1, 1000)
@@ -161,6 +171,14 @@ def test_sound_far_in_is_found_by_seeking(tmp_path):
         assert abs(len(whole) - 192_000) < 4_000
         np.testing.assert_allclose(read_audio(path, start=9, end=10), whole[144_000:160_000], atol=0.02)
         assert len(np.concatenate(list(iterate_audio(path, start=9, end=10)))) == 16_000
+
+
+def test_a_track_of_silence_is_told_from_sound(tmp_path):
+    loud, quiet = np.zeros(48_000, np.float32), np.zeros(48_000, np.float32)
+    loud[40_000:] = 1e-3
+    for name, wave in (("loud", loud), ("quiet", quiet)):
+        write_wav(tmp_path / f"{name}.wav", wave, sample_rate=16_000)
+    assert is_silent(tmp_path / "quiet.wav") and not is_silent(tmp_path / "loud.wav")
 
 
 def test_sound_that_begins_late_begins_with_silence(tmp_path):

@@ -75,7 +75,8 @@ def test_from_a_folder_to_scores_of_its_held_out_ends(clips, tmp_path, capsys):
     out = tmp_path / "held_out"
     main(["evaluate", str(tmp_path / "pipeline"), "--clips", str(clips), "--out-dir", str(out)])
     scores = json.loads((out / "scores.json").read_text())
-    assert scores["windows"] == 2 and scores["left_out"] == 2
+    assert scores["windows"] == 2 and scores["left_out"] == 2 and scores["windows_with_sound"] == 1
+    assert scores["sound_mean_spectrum_distance"] < scores["sound_silence_distance"]
     assert all(np.isfinite(value) for value in scores.values())
     assert scores["block_mean_psnr"] > scores["copy_psnr"]  # two steps teach nothing: the figures can tell
     assert read_image(out / "sheet.png").std() > 10

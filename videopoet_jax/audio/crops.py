@@ -13,7 +13,7 @@ Example = dict[str, Any]
 
 
 def make_crop(
-    *, samples: int, start_share: float, transient_share: float, peak_normalise: bool
+    *, samples: int, start_share: float, transient_share: float, peak_normalise: bool, quietest: float
 ) -> Callable[[Mapping, np.random.Generator], Example]:
     """The random transform `(example, rng) → {"audio"}`.
 
@@ -24,6 +24,7 @@ def make_crop(
         transient_share: this share of the others contains the clip's sharpest moment (a click, a stroke), which crops
             from anywhere mostly miss.
         peak_normalise: scale the loudest sample to 1; silence stays silence.
+        quietest: then turn the sound down by up to so many dB, at random: a clip is decoded as loud as it is.
     """
 
     def crop(example: Mapping[str, Any], rng: np.random.Generator) -> Example:
@@ -36,7 +37,8 @@ def make_crop(
             first = 0
         stretch = cut(sound, first, samples)
         peak = np.abs(stretch).max()
-        return {"audio": stretch / peak if peak_normalise and peak > 0 else stretch}
+        level = 10 ** (-rng.uniform(0, quietest) / 20) if quietest else 1.0
+        return {"audio": stretch / (peak / np.float32(level)) if peak_normalise and peak > 0 else stretch}
 
     return crop
 

@@ -20,14 +20,16 @@ def command() -> None:
               help="Directory with video_tokenizer, audio_tokenizer and text_encoder.")  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory of records to write.")
 @click.option("--split", type=click.Choice(["train", "held_out"]), default="train", show_default=True)
-@click.option("--clips", "count", type=click.IntRange(1), help="At most so many clips; by default all of the source.")
+@click.option(
+    "--clips", "count", type=click.IntRange(1), help="At most so many records; by default one of every window and view."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     """Tokenize the clips of a config's data source: pictures, sound and captions."""
     from tqdm import tqdm
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.sources import clips
+    from videopoet_jax.cli.sources import augmentation, clips
     from videopoet_jax.data.loader import make_loader
     from videopoet_jax.data.token_records import TokenWriter
     from videopoet_jax.generate.pipeline import PARTS
@@ -37,14 +39,22 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     use_compilation_cache()
     config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length"))
     source = clips(config, split, size=count)
-    total = min(count or len(source), len(source))
+    views = config.data.views if split == "train" else 1
+    total = min(count or len(source) * views, len(source) * views)
     tokenize = Tokenize(models, batch_size, config.data)
     # Relative, so that the records and the models can be moved together.
     meta = {
         "models": os.path.relpath(models.resolve(), out.resolve()),
         "digests": {part: digest(models / part) for part in PARTS},
     }
-    loader = make_loader(source, batch_size=1, seed=config.seed, shuffle=False, num_epochs=1)
+    loader = make_loader(
+        source,
+        batch_size=1,
+        seed=config.seed,
+        shuffle=False,
+        num_epochs=views,
+        random_transform=augmentation(config) if split == "train" else None,
+    )
     with TokenWriter(out, meta) as writer, tqdm(total=total, unit="clip") as progress:
         held: list[dict] = []
         for number, example in zip(range(total), loader, strict=False):
@@ -54,7 +64,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
                     writer.write(record)
                 progress.update(len(held))
                 held = []
-    click.echo(f"wrote {out}: {total} clips")
+    click.echo(f"wrote {out}: {total} records")
 
 
 @command.command()
@@ -63,14 +73,14 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Frames a second of the windows.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def stats(folder, num_frames, fps, report) -> None:
-    """Say what can be trained on in a FOLDER of videos; only their beginnings are read."""
+    """Say what can be trained on in a FOLDER of videos; only their beginnings are read, up to the first sound."""
     from videopoet_jax.data.clip_files import find_clips, read_captions
-    from videopoet_jax.data.media import MediaError, probe
+    from videopoet_jax.data.media import MediaError, is_silent, probe
     from videopoet_jax.data.sources import HELD_OUT_FRAMES
     from videopoet_jax.pretrained.files import write_atomically
 
     least = (num_frames + HELD_OUT_FRAMES) / fps  # seconds: a window to train on, and what is held out
-    usable, files = [], find_clips(folder)
+    usable, with_sound, files = [], 0, find_clips(folder)
     for file in files:
         try:
             info = probe(file.path)
@@ -81,11 +91,15 @@ def stats(folder, num_frames, fps, report) -> None:
             click.echo(f"left out: {file.path}: {info.duration:.1f} s, at least {least:.1f} s are needed", err=True)
             continue
         usable.append(info)
+        try:
+            with_sound += info.has_audio and not is_silent(file.path)
+        except MediaError as error:
+            click.echo(f"without its sound: {error}", err=True)
     figures = {
         "files": len(files),
         "usable": len(usable),
         "seconds": round(sum(info.duration for info in usable), 1),
-        "with_sound": sum(info.has_audio for info in usable),
+        "with_sound": with_sound,
         "captions": len(read_captions(folder)),
     }
     if report:

@@ -1,7 +1,7 @@
 """What `videopoet evaluate MODEL --clips FOLDER` measures: copies and continuations of the held-out part of real clips.
 
-Every figure stands beside what costs nothing: a mean over 8×8×4 blocks for the copies, and for the continuations the
-last given frame, as the tokenizer shows it, repeated.
+Every figure stands beside what costs nothing: a mean over 8×8×4 blocks for the copies, for the continuations the last
+given frame, as the tokenizer shows it, repeated, and for the sound silence and its own mean spectrum, held.
 """
 
 import json
@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 GIVEN = 9  # frames that a continuation starts from
+WINDOW, MEL_BINS, SILENCE = 1024, 64, 1e-3  # of the spectra that sounds are compared by: 64 ms, and −60 dB is silence
 MOST_WINDOWS, SHEET_WINDOWS = 64, 6
 
 
@@ -37,15 +38,24 @@ def report(vp, folder: Path, out_dir: Path) -> dict[str, float | None]:
     measured, rows = [], []
     for index in picked:
         example = source[int(index)]
-        figures, versions, sound = _window(vp, example)
+        figures, versions, sounds = _window(vp, example)
         measured.append(figures)
         if index in shown:
             caption = str(example["caption"])
-            rows += [Row(f"{caption}: {n}" if n == "true" else n, v) for n, v in versions.items()]
+            rows += [
+                Row(f"{caption}: {n}" if n == "true" else n, v, sounds.get(n), s.sample_rate)
+                for n, v in versions.items()
+            ]
             beside = side_by_side({n: versions[n] for n in ("true", "copy", "continued", "repeated")}, height=128)
             name = f"{len(rows) // len(versions):04d}.mp4"
-            write_video(out_dir / name, beside, fps=s.fps, audio=sound, sample_rate=s.sample_rate)
-    figures = summary(measured) | {"windows": len(picked), "clips": len(source.clips), "left_out": len(source.skipped)}
+            write_video(out_dir / name, beside, fps=s.fps, audio=sounds["continued"], sample_rate=s.sample_rate)
+    loud = sum("sound_copy_distance" in figures for figures in measured)
+    figures = summary(measured) | {
+        "windows": len(picked),
+        "windows_with_sound": loud,
+        "clips": len(source.clips),
+        "left_out": len(source.skipped),
+    }
     save_contact_sheet(out_dir / "sheet.png", rows)
     data = json.dumps(figures, indent=1, allow_nan=False)
     write_atomically(out_dir / "scores.json", lambda path: path.write_text(data + "\n"))
@@ -64,10 +74,11 @@ def summary(measured: list[dict[str, float]]) -> dict[str, float | None]:
     """`…_error` (mean squares) → `…_psnr` of all windows together, None for exact copies; the rest: means.
 
     The mean is of errors, not of decibels: one black window, copied exactly, would make a mean of decibels infinite.
+    A figure that only some windows have (of sound) is a mean over those.
     """
     out = {}
-    for name in measured[0]:
-        mean = float(np.mean([figures[name] for figures in measured]))
+    for name in dict.fromkeys(name for figures in measured for name in figures):
+        mean = float(np.mean([figures[name] for figures in measured if name in figures]))
         if name.endswith("_error"):
             out[name.removesuffix("_error") + "_psnr"] = float(10 * np.log10(255**2 / mean)) if mean else None
         else:
@@ -75,8 +86,8 @@ def summary(measured: list[dict[str, float]]) -> dict[str, float | None]:
     return out
 
 
-def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray], np.ndarray]:
-    """One window's figures, its versions to look at, and the sound of its continuation."""
+def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """One window's figures, and its versions to look at and to hear."""
     from videopoet_jax.evaluate.quality import block_mean, repeat_last, ssim_clip
 
     def error(one: np.ndarray, other: np.ndarray) -> float:
@@ -100,7 +111,29 @@ def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray],
         "copy_of_future_error": error(truth, copy[GIVEN:]),
     }
     versions = {"true": video, "copy": copy, "8×8×4 means": blocks, "continued": clip.frames, "repeated": repeated}
-    return figures, versions, clip.audio
+    sounds = {"continued": clip.audio}
+    if example["audio"].any():
+        sounds["true"] = example["audio"]
+        sounds["copy"] = vp.audio_tokenizer.decode(
+            vp.audio_tokenizer.encode(example["audio"], vp.settings.audio_levels).codes
+        )[: len(example["audio"])]
+        figures |= sound_distances(sounds["true"], sounds["copy"], vp.settings.sample_rate)
+    return figures, versions, sounds
+
+
+def sound_distances(true: np.ndarray, copy: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """Mean distances in dB between log-mel spectra: of the true sound and its copy, and of what costs nothing."""
+    import jax.numpy as jnp
+
+    from videopoet_jax.audio.losses import mel_spectrogram
+
+    def spectrum(sound: np.ndarray) -> np.ndarray:
+        mel = mel_spectrogram(jnp.asarray(sound)[None], window=WINDOW, bins=MEL_BINS, sample_rate=sample_rate)
+        return 20 * np.log10(np.asarray(mel[0]) + SILENCE)
+
+    wanted = spectrum(true)
+    others = {"copy": spectrum(copy), "mean_spectrum": wanted.mean(axis=0), "silence": spectrum(np.zeros_like(true))}
+    return {f"sound_{name}_distance": float(np.mean(np.abs(wanted - other))) for name, other in others.items()}
 
 
 def decibels(psnr: float | None) -> str:
@@ -110,6 +143,16 @@ def decibels(psnr: float | None) -> str:
 def table(figures: dict[str, float | None]) -> str:
     """The figures as Markdown."""
     f = figures
+    sound = []
+    if "sound_copy_distance" in f:
+        sound = [
+            "",
+            f"| sound of {f['windows_with_sound']} of them, log-mel distance | dB |",
+            "|---|---|",
+            f"| tokenizer's copy | {f['sound_copy_distance']:.2f} |",
+            f"| its own mean spectrum | {f['sound_mean_spectrum_distance']:.2f} |",
+            f"| silence | {f['sound_silence_distance']:.2f} |",
+        ]
     return "\n".join(
         [
             f"| {f['windows']} held-out windows of {f['clips']} clips | PSNR dB | SSIM |",
@@ -119,5 +162,6 @@ def table(figures: dict[str, float | None]) -> str:
             f"| future: language model's continuation | {decibels(f['continued_psnr'])} | |",
             f"| future: last frame repeated (tokenized) | {decibels(f['repeated_psnr'])} | |",
             f"| future: tokenizer's copy (ceiling) | {decibels(f['copy_of_future_psnr'])} | |",
+            *sound,
         ]
     )

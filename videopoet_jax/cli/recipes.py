@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from videopoet_jax.cli.sources import clips
+from videopoet_jax.cli.sources import augmentation, clips
 from videopoet_jax.data.loader import Loader, make_loader
 
 PyTree = Any
@@ -71,7 +71,11 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         loss_fn=losses.make_loss(model, config.loss.to_dict()),
         extra=losses.initial_extra(),
         batches=make_loader(
-            clips(config, "train"), batch_size=config.train.batch_size, seed=config.seed, transform=_only("video")
+            clips(config, "train"),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            transform=_only("video"),
+            random_transform=augmentation(config),
         ),
         preview=preview,
         export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
@@ -94,6 +98,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         start_share=data.start_share,
         transient_share=data.transient_share,
         peak_normalise=data.peak_normalise,
+        quietest=data.quietest,
     )
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:

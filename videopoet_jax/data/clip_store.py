@@ -85,7 +85,7 @@ def decode_clip(
 ) -> StoredClip:
     """Decodes a whole clip, in memory that does not grow with its length beyond the store's budget.
 
-    Sound that cannot be decoded is no sound.
+    Sound that cannot be decoded is no sound, and neither is a track of silence.
 
     Raises:
         MediaError: no video that can be read.
@@ -100,4 +100,6 @@ def decode_clip(
             audio = store.collect((np.round(np.clip(c, -1, 1) * 32_767) for c in sound), (), np.int16)
         except MediaError:
             audio = None
+        else:
+            audio = audio if audio.any() else None
     return StoredClip(path, caption, pictures, audio)

@@ -158,3 +158,12 @@ def read_audio(
                 "or read it in pieces."
             )
     return np.concatenate(chunks)
+
+
+def is_silent(path: str | os.PathLike) -> bool:
+    """Whether a track of sound holds nothing that 16 bits could tell from silence; reads up to the first such sample.
+
+    Raises:
+        FileNotFoundError, MediaError: as `iterate_audio`.
+    """
+    return all(np.abs(chunk).max() < 0.5 / 32_767 for chunk in iterate_audio(path))

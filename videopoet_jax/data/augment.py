@@ -1,0 +1,58 @@
+"""A clip seen in another way: nearer and off the middle, mirrored, in another light; the same for all of its frames.
+
+in   example {"video": uint8 [t h w 3], …}, as large as its widest view
+out  the example, its video uint8 [t height width 3]
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from videopoet_jax.data.media import fit
+
+Example = dict[str, Any]
+
+
+def make_augment(
+    *, height: int, width: int, mirror: bool, tint: float
+) -> Callable[[Example, np.random.Generator], Example]:
+    """The random transform `(example, rng) → example`. Not in the papers; ours: a folder holds few clips.
+
+    Args:
+        height, width: of what comes out. What goes in may be larger: a view of any size between the two, from anywhere.
+        mirror: half of the clips have left and right exchanged. Not for captions that tell them apart.
+        tint: each colour's brightness changes by a factor between e^-tint and e^tint.
+    """
+
+    def augment(example: Example, rng: np.random.Generator) -> Example:
+        video = view(example["video"], height, width, rng)
+        if mirror and rng.random() < 0.5:
+            video = video[:, :, ::-1]
+        if tint:
+            video = relit(video, np.exp(rng.uniform(-tint, tint, 3)))
+        return {**example, "video": np.ascontiguousarray(video)}
+
+    return augment
+
+
+def view(
+    video: UInt8[np.ndarray, "t h w 3"], height: int, width: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "t h2 w2 3"]:
+    """A part of the picture, between height × width pixels and all of it, resized to height × width."""
+    t, h, w, _ = video.shape
+    if h < height or w < width:
+        raise ValueError(
+            f"{h}×{w} frames: a view of {height}×{width} needs at least as many pixels; decode larger ones."
+        )
+    share = rng.uniform(max(height / h, width / w), 1)
+    part_h, part_w = round(h * share), round(w * share)
+    top, left = (int(rng.integers(side + 1)) for side in (h - part_h, w - part_w))
+    return np.stack([fit(frame, height, width) for frame in video[:, top : top + part_h, left : left + part_w]])
+
+
+def relit(video: UInt8[np.ndarray, "t h w 3"], factors: Float[np.ndarray, "3"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """Each colour times its factor.  `200 200 200, (0.5, 1, 2) → 100 200 255`"""
+    levels = np.minimum(np.arange(256)[:, None] * factors, 255).round().astype(np.uint8)
+    return np.stack([levels[video[..., c], c] for c in range(3)], axis=-1)
