@@ -47,7 +47,7 @@ def _paper() -> ConfigDict:
                 root="",
                 num_frames=17,  # [VP]
                 fps=8.0,  # [VP]
-                sample_rate=16_000,  # ours, see audio_tokenizer
+                sample_rate=16_000,  # [VP]
                 levels=(1,),  # of moving_digits
                 size=0,
                 height=128,  # [VP]

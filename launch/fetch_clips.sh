@@ -36,5 +36,6 @@ with open(folder / "captions.jsonl", "w") as captions:
                     captions.write(json.dumps({"path": name, "caption": CAPTIONS[name]}) + "\n")
                     print(f"{folder / name}: {CAPTIONS.pop(name)}")
 if CAPTIONS:
-    sys.exit(f"error: {', '.join(CAPTIONS)}: no longer in these packages; pin the releases that hold them.")
+    print(f"error: {', '.join(CAPTIONS)}: no longer in these packages; pin the releases that hold them.", file=sys.stderr)
+    sys.exit(2)
 PYTHON

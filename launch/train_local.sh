@@ -39,7 +39,8 @@ else
     train audio_tokenizer audio_tokenizer:local 0.15 --set "data.root=$clips"
 fi
 [ -e "$run/records/meta.json" ] ||
-    .venv/bin/videopoet data prepare --config lm:local --set "data.root=$clips" --models "$models" --out "$run/records"
+    .venv/bin/videopoet data prepare --config lm:local --set "data.root=$clips" --models "$models" \
+        --out "$run/records" --clips $((minutes * 70)) # as many as the language model has time for
 train lm lm:local 0.3 --set "data.records=$run/records"
 .venv/bin/videopoet export --config pipeline:local --models "$models" --out "$run/pipeline"
 .venv/bin/videopoet evaluate "$run/pipeline" --clips "$clips" --out-dir "$run/held_out"

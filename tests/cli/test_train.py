@@ -2,11 +2,16 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
+from videopoet_jax.cli.recipes import recipe_for
+from videopoet_jax.cli.train import Run, averaged
 from videopoet_jax.pretrained import files
+from videopoet_jax.training.checkpoint import Checkpoints
 
 TRAIN = ["train.steps=4", "train.warmup_steps=1", "train.batch_size=4"]
 TINY = {
@@ -79,5 +84,16 @@ def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
     train("lm:nano", tmp_path / "run", *tiny, *TRAIN, f"data.records={records}", one_task, export=tmp_path / "lm")
     lm = LanguageModel.from_pretrained(tmp_path / "lm")
     assert lm.tokenizers["video_tokenizer"] == digest(models / "video_tokenizer")
+    config = load_config("lm:nano", (*tiny, *TRAIN, f"data.records={records}", one_task))
+    run = Run(config, recipe_for(config, tmp_path / "run"), None)
+    start, _ = run.begin()
+    initial = files.flatten(jax.tree.map(np.array, start.params))
+    with Checkpoints(tmp_path / "run", max_to_keep=2) as checkpoints:
+        state = checkpoints.restore(start).state
+    kept, last = (files.flatten(jax.tree.map(np.asarray, tree)) for tree in (averaged(state), state.params))
+    for name, value in files.flatten(files.load_params(tmp_path / "lm")).items():
+        np.testing.assert_allclose(value, kept[name], rtol=2**-8)  # bfloat16
+    assert any(np.abs(kept[name] - last[name]).max() > 1e-5 for name in kept)  # the average, not the last step
+    assert any(np.abs(kept[name] - initial[name]).max() > 1e-5 for name in kept)
     losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(np.isfinite(record["loss"]) for record in losses if "loss" in record)

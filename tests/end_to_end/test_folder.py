@@ -8,6 +8,7 @@ import pytest
 from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import probe, read_image, write_video
 from videopoet_jax.data.moving_digits import render
+from videopoet_jax.data.token_records import TokenSource
 
 VIDEO = ["model.encoder_widths=(8,8,8)", "model.decoder_widths=(8,8,8)", "model.groups=4"]
 AUDIO = ["model.channels=2", "model.dim=8", "model.levels=1", "data.crop=3200", "loss.windows=(256,512)"]
@@ -67,16 +68,25 @@ def test_from_a_folder_to_scores_of_its_held_out_ends(clips, tmp_path, capsys):
     (models / "text_encoder").symlink_to(resolve("nano") / "text_encoder")
     records = tmp_path / "records"
     main(["data", "prepare", "--config", "lm:local", "--set", root, "--models", str(models), "--out", str(records),
-          "--clips", "6"])  # fmt: skip
+          "--clips", "40"])  # fmt: skip
+    windows = [np.array(record["video"]) for record in TokenSource(records)]
+    assert len(windows) == 40 > 2 * (49 - 17 - 16)  # views: more records than there are windows
     (models / "lm").symlink_to(train("lm:local", tmp_path, *LM, f"data.records={records}"))
     settings = 'tasks=("frame_prediction_9",)'
     main(["export", "--config", "pipeline:local", "--set", settings, "--models", str(models), "--out",
           str(tmp_path / "pipeline")])  # fmt: skip
     out = tmp_path / "held_out"
-    main(["evaluate", str(tmp_path / "pipeline"), "--clips", str(clips), "--out-dir", str(out)])
+    evaluate = ["evaluate", str(tmp_path / "pipeline"), "--clips", str(clips), "--out-dir"]
+    main([*evaluate, str(out), "--json", str(tmp_path / "scores.json")])
+    told = capsys.readouterr()
+    assert (tmp_path / "scores.json").read_text() == (out / "scores.json").read_text()
+    for refused, words in (([str(clips / "deep")], "would join"), ([str(out), "--seeds", "2"], "--seeds with --clips")):
+        with pytest.raises(SystemExit):
+            main([*evaluate, *refused])
+        assert words in capsys.readouterr().err
     scores = json.loads((out / "scores.json").read_text())
-    assert scores["windows"] == 2 and scores["left_out"] == 2 and scores["windows_with_sound"] == 1
-    assert scores["sound_mean_spectrum_distance"] < scores["sound_silence_distance"]
+    assert scores["windows"] == scores["clips"] == 2 and scores["left_out"] == 2 and scores["windows_with_sound"] == 1
+    assert 0 < scores["sound_mean_spectrum_distance"] < min(scores[f"sound_{n}_distance"] for n in ("copy", "silence"))
     assert all(np.isfinite(value) for value in scores.values())
     assert scores["block_mean_psnr"] > scores["copy_psnr"]  # two steps teach nothing: the figures can tell
     assert read_image(out / "sheet.png").std() > 10
@@ -84,7 +94,7 @@ def test_from_a_folder_to_scores_of_its_held_out_ends(clips, tmp_path, capsys):
     main(["curves", str(tmp_path / "video_tokenizer_local"), str(tmp_path / "lm_local"), "--out",
           str(tmp_path / "curves.png")])  # fmt: skip
     assert read_image(tmp_path / "curves.png").std() > 1
-    assert "| tokenizer's copy |" in capsys.readouterr().out
+    assert "| tokenizer's copy |" in told.out
 
 
 def test_a_folder_without_sound_trains_no_sound_tokenizer(clips, tmp_path, capsys):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import probe, read_audio, read_video
 
 # An import of TensorFlow raises, as it does where TensorFlow is not installed.
@@ -49,7 +50,7 @@ def test_every_clip_has_picture_and_sound(made):
         sound = read_audio(folder / f"{number:04d}.mp4")
         assert abs(len(sound) - 34_000) <= 2_048 and np.abs(sound).max() > 0.01
     figures = json.loads((folder / "figures.json").read_text())
-    assert figures["clips"] == 4 and figures["tokens"] == 4 * (1 + 80 + 1 + 1 + 106 + 1 + 1)
+    assert figures["clips"] == 4 and figures["tokens"] == 4 * (80 + 106)
 
 
 def test_strange_prompts_are_warned_of_with_the_grammar(made):
@@ -58,7 +59,7 @@ def test_strange_prompts_are_warned_of_with_the_grammar(made):
     assert "Traceback" not in result.stderr
 
 
-def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made):
+def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made, tmp_path):
     folder, _ = made
     from videopoet_jax import VideoPoet
 
@@ -67,8 +68,24 @@ def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made):
     together = vp.generate(["a red 3 moving left", "a white 7 moving up"])
     np.testing.assert_array_equal(alone.frames, together[1].frames)
     np.testing.assert_array_equal(alone.audio, together[1].audio)
+    alone.save(tmp_path / "alone.mp4")
+    assert (tmp_path / "alone.mp4").read_bytes() == (folder / "0001.mp4").read_bytes()
     other = vp.generate("a white 7 moving up", seed=1)
     assert np.any(other.frames != alone.frames)
+
+
+def test_copies_of_prompts_are_numbered_prompt_by_prompt_whatever_the_batch(made, tmp_path, capsys):
+    folder, _ = made
+    prompts = (folder / "prompts.txt").read_text().splitlines()[:2]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    main(["generate", "--prompts-file", str(tmp_path / "prompts.txt"), "--out-dir", str(tmp_path),
+          "--num-videos-per-prompt", "2", "--batch-size", "2"])  # fmt: skip
+    made_here = [(tmp_path / f"{i:04d}.mp4").read_bytes() for i in range(4)]
+    assert [made_here[0], made_here[2]] == [(folder / f"{i:04d}.mp4").read_bytes() for i in range(2)]
+    assert len(set(made_here)) == 4
+    with pytest.raises(SystemExit):
+        main(["generate", "--prompts-file", str(tmp_path / "prompts.txt"), "--json", str(tmp_path / "prompts.txt")])
+    assert "is the input itself" in capsys.readouterr().err
 
 
 def test_three_steps_are_generate_and_frames_are_continued():

@@ -1,4 +1,4 @@
-"""PSNR, SSIM, SI-SDR: their invariances, then equality with scikit-image and with the formula."""
+"""PSNR, SSIM, SI-SDR, log-spectral distance: invariances, then equality with scikit-image and with the formula."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,17 @@ import pytest
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from videopoet_jax.evaluate.quality import block_mean, psnr, psnr_clip, repeat_last, si_sdr, ssim, ssim_clip
+from videopoet_jax.evaluate.quality import (
+    block_mean,
+    log_spectrum,
+    psnr,
+    psnr_clip,
+    repeat_last,
+    si_sdr,
+    spectral_distance,
+    ssim,
+    ssim_clip,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,19 @@ def test_inside_jit(clips):
     inside = jax.jit(lambda x, y: (psnr(x, y, data_range=2.0), ssim(x, y, data_range=2.0)))(original, noisy)
     np.testing.assert_allclose(inside[0], psnr(original, noisy, data_range=2.0), rtol=1e-5)
     np.testing.assert_allclose(inside[1], ssim(original, noisy, data_range=2.0), rtol=1e-4)
+
+
+def test_spectra_are_in_decibels_of_full_scale_and_their_distance_is_what_a_gain_makes():
+    wave = np.sin(2 * np.pi * 1_000 * np.arange(41 * 2_000) / 16_000).astype(np.float32)
+    spectrum = log_spectrum(wave)
+    assert spectrum.shape == (1 + (len(wave) - 1024) // 256, 513)
+    assert np.argmax(spectrum[7]) == 64 and abs(spectrum[7, 64]) < 0.1  # 1,000 Hz of 16,000 in 1,024 rows
+    np.testing.assert_allclose(log_spectrum(0 * wave), -80)
+    assert spectral_distance(spectrum, spectrum) == 0
+    noise = np.random.default_rng(0).normal(0, 0.3, 20_000).astype(np.float32)
+    assert abs(spectral_distance(log_spectrum(noise), log_spectrum(noise / 10)) - 20) < 1  # the floor takes some
+    with pytest.raises(ValueError, match="100 samples: spectra are of 1024"):
+        log_spectrum(wave[:100])
 
 
 def test_si_sdr_ignores_loudness_and_measures_the_rest():

@@ -1,7 +1,8 @@
 """What SoundStream is trained on without its discriminators: spectra, the waveform itself, commitment.
 
 The spectral loss of the paper is deaf to phase. With several levels the discriminators and the codes' plenty mend that;
-one level that must carry a tone's phase from frame to frame needs to be told (`waveform_weight`).
+one level that must carry a tone's phase from frame to frame needs to be told (`waveform_weight`). Noise has too much
+phase for any code: there the waveform loss would teach silence.
 """
 
 import functools

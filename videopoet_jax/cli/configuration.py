@@ -23,11 +23,20 @@ def load_config(spec: str, overrides: tuple[str, ...] = (), needs: tuple[str, ..
     name, _, argument = spec.partition(":")
     module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
     config = module.get_config(argument) if argument else module.get_config()
-    for key in needs:
-        if _find(config, key) is None:
-            raise ValueError(f"config {spec!r}: has no {key!r}, so it is not for this command; choose another config.")
+    require(config, *needs, name=repr(spec))
     for override in overrides:
         _apply(config, override)
+    return config
+
+
+def require(config: ml_collections.ConfigDict, *keys: str, name: str = "") -> ml_collections.ConfigDict:
+    """The config, if it has all of these keys."""
+    for key in keys:
+        if _find(config, key) is None:
+            raise ValueError(
+                f"config {name or config.get('model_type')}: has no {key!r}, which this command reads; add it, or "
+                f"choose another config."
+            )
     return config
 
 

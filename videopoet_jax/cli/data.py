@@ -37,9 +37,12 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     from videopoet_jax.training.compilation import use_compilation_cache
 
     use_compilation_cache()
-    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length"))
-    source = clips(config, split, size=count)
-    views = config.data.views if split == "train" else 1
+    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views"))
+    source, views, view = clips(config, split, size=count), 1, None
+    if split == "train":
+        views, view = config.data.views, augmentation(config)
+        if views < 1 or (views > 1 and view is None):
+            raise ValueError(f"data.views {views}: at least 1, and more only where data.zoom makes them differ.")
     total = min(count or len(source) * views, len(source) * views)
     tokenize = Tokenize(models, batch_size, config.data)
     # Relative, so that the records and the models can be moved together.
@@ -51,9 +54,9 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
         source,
         batch_size=1,
         seed=config.seed,
-        shuffle=False,
+        shuffle=total < len(source) * views,  # a part of the records: of windows from everywhere
         num_epochs=views,
-        random_transform=augmentation(config) if split == "train" else None,
+        random_transform=view,
     )
     with TokenWriter(out, meta) as writer, tqdm(total=total, unit="clip") as progress:
         held: list[dict] = []
@@ -73,7 +76,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Frames a second of the windows.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def stats(folder, num_frames, fps, report) -> None:
-    """Say what can be trained on in a FOLDER of videos; only their beginnings are read, up to the first sound."""
+    """Say what can be trained on in a FOLDER of videos; they are read no further than to the first sound."""
     from videopoet_jax.data.clip_files import find_clips, read_captions
     from videopoet_jax.data.media import MediaError, is_silent, probe
     from videopoet_jax.data.sources import HELD_OUT_FRAMES
@@ -92,7 +95,7 @@ def stats(folder, num_frames, fps, report) -> None:
             continue
         usable.append(info)
         try:
-            with_sound += info.has_audio and not is_silent(file.path)
+            with_sound += info.has_audio and not is_silent(file.path, end=info.duration)
         except MediaError as error:
             click.echo(f"without its sound: {error}", err=True)
     figures = {

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from videopoet_jax.cli.targets import check_targets
+
 
 @click.command()
 @click.argument("model", default="nano")
@@ -21,11 +23,15 @@ import click
 @click.option("--temperature", type=float)
 @click.option("--top-k", type=int)
 @click.option("--top-p", type=float)
-def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> None:
+@click.pass_context
+def command(context, model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> None:
     """Score MODEL's text-to-video on moving_digits: the 52 held-out triples, by code that knows nothing of the model.
 
     With --clips: its copies and continuations of the held-out part of a folder of real videos.
     """
+    if folder:
+        refuse_of_digits(context)
+    check_targets(sheet, report)
     from videopoet_jax.data.moving_digits import HELD_OUT
     from videopoet_jax.evaluate import digit_table
     from videopoet_jax.generate.pipeline import VideoPoet
@@ -36,7 +42,7 @@ def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> 
     if folder:
         from videopoet_jax.cli.evaluate_clips import report as report_on_clips
 
-        report_on_clips(vp, folder, out_dir)
+        _write(report, report_on_clips(vp, folder, out_dir, sampling))
         return
     triples = HELD_OUT[:limit]
     prompts = [f"a {t.colour} {t.digit} moving {t.direction}" for t in triples]
@@ -53,10 +59,22 @@ def command(model, seeds, limit, sheet, report, folder, out_dir, **sampling) -> 
     click.echo(
         f"\nThe video tokenizer's copies of the true clips: {psnr:.1f} dB PSNR, the mean of {len(likeness)} clips."
     )
-    if report:
-        from videopoet_jax.pretrained.files import write_atomically
+    _write(report, {"rows": digit_table.to_json(rows), "tokenizer_psnr": psnr})
 
-        data = json.dumps({"rows": digit_table.to_json(rows), "tokenizer_psnr": psnr}, indent=1)
+
+def refuse_of_digits(context: click.Context) -> None:
+    """Raises if an option was given that means nothing with --clips."""
+    for name, option in (("seeds", "--seeds"), ("limit", "--prompts"), ("sheet", "--sheet")):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ValueError(f"{option} with --clips: it is of moving_digits' prompts; leave one of them out.")
+
+
+def _write(report: Path | None, figures: dict) -> None:
+    """The file of --json, if it was asked for."""
+    from videopoet_jax.pretrained.files import write_atomically
+
+    if report:
+        data = json.dumps(figures, indent=1)
         write_atomically(report, lambda path: path.write_text(data + "\n"))
 
 

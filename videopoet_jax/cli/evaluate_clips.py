@@ -11,12 +11,17 @@ import click
 import numpy as np
 
 GIVEN = 9  # frames that a continuation starts from
-WINDOW, MEL_BINS, SILENCE = 1024, 64, 1e-3  # of the spectra that sounds are compared by: 64 ms, and −60 dB is silence
 MOST_WINDOWS, SHEET_WINDOWS = 64, 6
 
 
-def report(vp, folder: Path, out_dir: Path) -> dict[str, float | None]:
-    """Scores the held-out windows of `folder`; writes sheet.png, scores.json and one mp4 a continuation."""
+def report(vp, folder: Path, out_dir: Path, sampling: dict) -> dict[str, float | None]:
+    """Scores the held-out windows of `folder`; writes sheet.png, scores.json and one mp4 a continuation.
+
+    Raises:
+        ValueError: `out_dir` lies in the folder, whose clips the mp4s would join.
+    """
+    if out_dir.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"--out-dir {out_dir}: lies in {folder}, whose clips it would join; name another directory.")
     from videopoet_jax.data.media import write_video
     from videopoet_jax.data.sources import ClipFolder
     from videopoet_jax.evaluate.sheets import Row, save_contact_sheet, side_by_side
@@ -38,7 +43,7 @@ def report(vp, folder: Path, out_dir: Path) -> dict[str, float | None]:
     measured, rows = [], []
     for index in picked:
         example = source[int(index)]
-        figures, versions, sounds = _window(vp, example)
+        figures, versions, sounds = _window(vp, example, sampling)
         measured.append(figures)
         if index in shown:
             caption = str(example["caption"])
@@ -47,13 +52,13 @@ def report(vp, folder: Path, out_dir: Path) -> dict[str, float | None]:
                 for n, v in versions.items()
             ]
             beside = side_by_side({n: versions[n] for n in ("true", "copy", "continued", "repeated")}, height=128)
-            name = f"{len(rows) // len(versions):04d}.mp4"
+            name = f"window_{len(rows) // len(versions):04d}.mp4"
             write_video(out_dir / name, beside, fps=s.fps, audio=sounds["continued"], sample_rate=s.sample_rate)
     loud = sum("sound_copy_distance" in figures for figures in measured)
     figures = summary(measured) | {
         "windows": len(picked),
         "windows_with_sound": loud,
-        "clips": len(source.clips),
+        "clips": len({source.locate(int(index))[0] for index in picked}),
         "left_out": len(source.skipped),
     }
     save_contact_sheet(out_dir / "sheet.png", rows)
@@ -66,7 +71,7 @@ def report(vp, folder: Path, out_dir: Path) -> dict[str, float | None]:
 
 def clear(out_dir: Path) -> None:
     """Takes away the clips of an evaluation before, which would stand beside these."""
-    for old in out_dir.glob("[0-9][0-9][0-9][0-9].mp4"):
+    for old in out_dir.glob("window_[0-9][0-9][0-9][0-9].mp4"):
         old.unlink()
 
 
@@ -86,7 +91,7 @@ def summary(measured: list[dict[str, float]]) -> dict[str, float | None]:
     return out
 
 
-def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _window(vp, example: dict, sampling: dict) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """One window's figures, and its versions to look at and to hear."""
     from videopoet_jax.evaluate.quality import block_mean, repeat_last, ssim_clip
 
@@ -96,7 +101,7 @@ def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray],
     video = example["video"]
     copy = vp.video_tokenizer.decode(vp.video_tokenizer.encode(video).codes)
     blocks = block_mean(video)
-    clip = vp.generate(video=video[:GIVEN], seed=0)
+    clip = vp.generate(video=video[:GIVEN], seed=0, **sampling)
     future = len(video) - GIVEN
     shown = vp.video_tokenizer.decode(vp.video_tokenizer.encode(video[:GIVEN]).codes)
     repeated = np.concatenate([shown, repeat_last(shown, future)])
@@ -113,27 +118,25 @@ def _window(vp, example: dict) -> tuple[dict[str, float], dict[str, np.ndarray],
     versions = {"true": video, "copy": copy, "8×8×4 means": blocks, "continued": clip.frames, "repeated": repeated}
     sounds = {"continued": clip.audio}
     if example["audio"].any():
-        sounds["true"] = example["audio"]
-        sounds["copy"] = vp.audio_tokenizer.decode(
-            vp.audio_tokenizer.encode(example["audio"], vp.settings.audio_levels).codes
-        )[: len(example["audio"])]
-        figures |= sound_distances(sounds["true"], sounds["copy"], vp.settings.sample_rate)
+        true = example["audio"]
+        copy = vp.audio_tokenizer.decode(vp.audio_tokenizer.encode(true, vp.settings.audio_levels).codes)[: len(true)]
+        copy = np.pad(copy, (0, len(true) - len(copy)))  # codes are of whole frames; the clip goes on to its end
+        sounds |= {"true": true, "copy": copy}
+        figures |= sound_distances(true, copy)
     return figures, versions, sounds
 
 
-def sound_distances(true: np.ndarray, copy: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Mean distances in dB between log-mel spectra: of the true sound and its copy, and of what costs nothing."""
-    import jax.numpy as jnp
+def sound_distances(true: np.ndarray, copy: np.ndarray) -> dict[str, float]:
+    """Log-spectral distances in dB from the true sound: of its copy, and of what costs nothing."""
+    from videopoet_jax.evaluate.quality import log_spectrum, spectral_distance
 
-    from videopoet_jax.audio.losses import mel_spectrogram
-
-    def spectrum(sound: np.ndarray) -> np.ndarray:
-        mel = mel_spectrogram(jnp.asarray(sound)[None], window=WINDOW, bins=MEL_BINS, sample_rate=sample_rate)
-        return 20 * np.log10(np.asarray(mel[0]) + SILENCE)
-
-    wanted = spectrum(true)
-    others = {"copy": spectrum(copy), "mean_spectrum": wanted.mean(axis=0), "silence": spectrum(np.zeros_like(true))}
-    return {f"sound_{name}_distance": float(np.mean(np.abs(wanted - other))) for name, other in others.items()}
+    wanted = log_spectrum(true)
+    others = {
+        "copy": log_spectrum(copy),
+        "mean_spectrum": np.broadcast_to(wanted.mean(axis=0), wanted.shape),
+        "silence": log_spectrum(np.zeros_like(true)),
+    }
+    return {f"sound_{name}_distance": spectral_distance(wanted, other) for name, other in others.items()}
 
 
 def decibels(psnr: float | None) -> str:
@@ -147,7 +150,7 @@ def table(figures: dict[str, float | None]) -> str:
     if "sound_copy_distance" in f:
         sound = [
             "",
-            f"| sound of {f['windows_with_sound']} of them, log-mel distance | dB |",
+            f"| sound of {f['windows_with_sound']} of them, log-spectral distance | dB |",
             "|---|---|",
             f"| tokenizer's copy | {f['sound_copy_distance']:.2f} |",
             f"| its own mean spectrum | {f['sound_mean_spectrum_distance']:.2f} |",

@@ -10,8 +10,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from videopoet_jax.cli.targets import check_targets
+
 # Files are named after their prompt, letters of any script; a file system takes 255 bytes, temporary names some more.
 MAX_NAME = 120
+MAX_ROWS = 64  # of the contact sheet
 
 
 @click.command()
@@ -22,7 +25,7 @@ MAX_NAME = 120
     "--out", type=click.Path(path_type=Path), help="The mp4 to write; by default named after prompt and seed."
 )
 @click.option("--out-dir", type=click.Path(path_type=Path), help="Where the clips of a prompts file go.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Also draw a contact sheet of all clips (PNG).")
+@click.option("--sheet", type=click.Path(path_type=Path), help=f"Also draw the first clips, at most {MAX_ROWS} (PNG).")
 @click.option("--task", help="A task's name; by default the one that the inputs make plain.")
 @click.option("--image", type=click.Path(path_type=Path), help="The first frame.")
 @click.option("--video", type=click.Path(path_type=Path), help="A video, whose first frames are continued.")
@@ -39,7 +42,7 @@ MAX_NAME = 120
 @click.option("--top-p", type=float)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True,
-              help="Prompts at a time; their clips are written before the next ones begin.")  # fmt: skip
+              help="Clips at a time; they are written before the next ones begin.")  # fmt: skip
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def command(
     prompt, model, prompts_file, out, out_dir, sheet, image, video, prefix_frames, batch_size, report, **options
@@ -48,10 +51,10 @@ def command(
     prompts = _prompts(prompt, prompts_file)
     copies, seed = options["num_videos_per_prompt"], options["seed"]
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed)
-    for target in (*targets, *filter(None, (sheet, report))):
-        _check_writable(target)
+    check_targets(*targets, sheet, report, inputs=(image, video, prompts_file))
     started = time.perf_counter()
     from videopoet_jax.generate.pipeline import VideoPoet
+    from videopoet_jax.lm.decode import written
     from videopoet_jax.training.compilation import use_compilation_cache
 
     _warn_plainly()
@@ -61,17 +64,18 @@ def command(
     loaded = time.perf_counter()
     click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once for each machine (about a minute) …")
     rows, drawn, writing = [], 0, 0.0
-    for begin in range(0, len(prompts), batch_size):
-        some = prompts[begin : begin + batch_size]
+    at_once = max(1, batch_size // copies)
+    for begin in range(0, len(prompts), at_once):
+        some = prompts[begin : begin + at_once]
         prepared = vp.prepare(some if prompts_file else (some[0] or None), video=first, **options)
         tokens = _Tokens()
         clips = vp.decode(vp.lm.generate(prepared, callback=tokens))
-        drawn, writing = drawn + int(np.sum(prepared.batch["weights"])), writing + tokens.seconds
+        drawn += len(clips) * sum(segment.length for segment, *_ in written(prepared.layout))
+        writing += tokens.seconds
         for clip, target in zip(clips, targets[begin * copies :], strict=False):
             clip.save(target)
             click.echo(f"wrote {target}")
-        if sheet:
-            rows += zip((p for p in some for _ in range(copies)), clips, strict=True)
+        rows = [*rows, *zip((p for p in some for _ in range(copies)), clips, strict=True)][:MAX_ROWS]
     if sheet:
         _save_sheet(sheet, rows)
         click.echo(f"wrote {sheet}")
@@ -135,17 +139,6 @@ def _targets(prompts, copies, from_file, out, out_dir, seed) -> list[Path]:
     if copies == 1:
         return [target]
     return [target.with_stem(f"{target.stem}_{i}") for i in range(copies)]
-
-
-def _check_writable(target: Path) -> None:
-    """Raises before minutes of work rather than after them."""
-    import os
-
-    if target.is_dir():
-        raise IsADirectoryError(21, "Is a directory", str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(target.parent, os.W_OK):
-        raise PermissionError(13, "Permission denied", str(target.parent))
 
 
 def _first_frames(image: Path | None, video: Path | None, count: int, settings) -> np.ndarray | None:

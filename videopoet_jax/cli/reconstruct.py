@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 import numpy as np
 
+from videopoet_jax.cli.targets import check_targets
+
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
@@ -23,8 +25,7 @@ def command(source, out, model, size, fps, report) -> None:
     from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    if out.exists() and source.exists() and out.samefile(source):
-        raise ValueError(f"--out {out}: is the video itself, which would be lost; name another file.")
+    check_targets(out, report, inputs=(source,))
     use_compilation_cache()
     info = probe(source)
     tokenizer = VideoTokenizer.from_pretrained(model)

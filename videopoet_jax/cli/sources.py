@@ -3,7 +3,11 @@
 import functools
 from collections.abc import Callable
 
+import numpy as np
 from ml_collections import ConfigDict
+
+from videopoet_jax.cli.configuration import require
+from videopoet_jax.data.media import fit
 
 CLIP_FRAMES = 17  # of moving_digits: the pictures of an image stage are taken out of clips this long
 
@@ -16,15 +20,17 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None, sound: boo
         size: examples of moving_digits, instead of the config's.
         sound: only of clips that have sound.
 
-    Clips to train on are `data.zoom` times as large as the model's, for `augmentation` to choose a part of.
+    Clips to train on are `data.zoom` times as large as the model's, for `augmentation` to choose a part of; those of
+    the held-out part have the model's size.
     """
-    from videopoet_jax.data.sources import MovingDigits
+    from videopoet_jax.data.sources import HELD_OUT_FRAMES, MovingDigits
 
-    data = config.data
-    zoom = data.zoom if split == "train" else 1.0
-    height, width = round(data.height * zoom), round(data.width * zoom)
+    data = require(config, "data.zoom").data
+    if data.zoom < 1:
+        raise ValueError(f"data.zoom {data.zoom}: at least 1, the picture as large as the model's, is needed.")
+    height, width = round(data.height * data.zoom), round(data.width * data.zoom)
     if data.source == "moving_digits":
-        return MovingDigits(
+        digits = MovingDigits(
             split if split == "train" else "validation",
             levels=tuple(data.levels),
             size=size or data.size,
@@ -34,12 +40,17 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None, sound: boo
             seed=config.seed,
             pictures=data.num_frames == 1,
         )
+        return digits if split == "train" else Fitted(digits, data.height, data.width)
     if data.source == "folder":
         if not data.root:
             raise ValueError("data.root: empty; name the folder of your videos with --set data.root=DIRECTORY.")
         folder = _folder(data.root, data.num_frames, data.fps, height, width, data.sample_rate)
-        folder = folder.with_split("train" if split == "train" else "held_out")
-        return folder.with_sound() if sound else folder
+        folder = folder.with_sound() if sound else folder
+        if split == "train":
+            return folder
+        # What is held out of a short clip is no longer than this.
+        held_out = folder.with_split("held_out", num_frames=min(data.num_frames, HELD_OUT_FRAMES))
+        return Fitted(held_out, data.height, data.width)
     raise ValueError(f"data.source {data.source!r}: unknown; use moving_digits or folder.")
 
 
@@ -47,13 +58,27 @@ def augmentation(config: ConfigDict) -> Callable | None:
     """The random transform that a config's `data` asks for; None where every clip is taken as it is."""
     from videopoet_jax.data.augment import make_augment
 
-    data = config.data
+    data = require(config, "data.zoom", "data.mirror", "data.tint").data
     if data.zoom == 1 and not data.mirror and not data.tint:
         return None
     return make_augment(height=data.height, width=data.width, mirror=data.mirror, tint=data.tint)
 
 
-@functools.lru_cache(maxsize=2)  # of both splits: clips to train on may be larger
+class Fitted:
+    """A source whose pictures are brought to a size."""
+
+    def __init__(self, source, height: int, width: int) -> None:
+        self.source, self.height, self.width = source, height, width
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        example = self.source[index]
+        return {**example, "video": np.stack([fit(frame, self.height, self.width) for frame in example["video"]])}
+
+
+@functools.lru_cache(maxsize=1)
 def _folder(root: str, num_frames: int, fps: float, height: int, width: int, sample_rate: int):
     """A folder's clips, decoded once a process."""
     from videopoet_jax.data.sources import ClipFolder

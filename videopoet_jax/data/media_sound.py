@@ -160,10 +160,10 @@ def read_audio(
     return np.concatenate(chunks)
 
 
-def is_silent(path: str | os.PathLike) -> bool:
-    """Whether a track of sound holds nothing that 16 bits could tell from silence; reads up to the first such sample.
+def is_silent(path: str | os.PathLike, *, end: Number | None = None) -> bool:
+    """Whether the sound before `end` (seconds) is nothing that 16 bits tell from silence; reads up to what is not.
 
     Raises:
         FileNotFoundError, MediaError: as `iterate_audio`.
     """
-    return all(np.abs(chunk).max() < 0.5 / 32_767 for chunk in iterate_audio(path))
+    return all(np.abs(chunk).max() < 0.5 / 32_767 for chunk in iterate_audio(path, end=end))

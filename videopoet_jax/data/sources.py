@@ -108,9 +108,9 @@ class ClipFolder:
         border = held_out_from(len(clip.frames))
         return (0, border) if self.split == "train" else (border, len(clip.frames))
 
-    def with_split(self, split: str, *, stride: int | None = None) -> "ClipFolder":
-        """The same decoded clips, the other part of them."""
-        return self._again(self.clips, split, stride)
+    def with_split(self, split: str, *, num_frames: int | None = None, stride: int | None = None) -> "ClipFolder":
+        """The same decoded clips, the other part of them, in windows as long as these or of `num_frames`."""
+        return self._again(self.clips, split, num_frames or self.num_frames, stride)
 
     def with_sound(self) -> "ClipFolder":
         """Only the clips that have sound.
@@ -121,12 +121,12 @@ class ClipFolder:
         loud = [clip for clip in self.clips if clip.audio is not None]
         if not loud:
             raise MediaError(f"{self.root}: none of its {len(self.clips)} clips has sound; give one that has.")
-        return self._again(loud, self.split, self.stride)
+        return self._again(loud, self.split, self.num_frames, self.stride)
 
-    def _again(self, clips: list[StoredClip], split: str, stride: int | None) -> "ClipFolder":
+    def _again(self, clips: list[StoredClip], split: str, num_frames: int, stride: int | None) -> "ClipFolder":
         other = object.__new__(ClipFolder)
         other.__dict__.update(self.__dict__, clips=clips)
-        other._choose(split, self.num_frames, stride)
+        other._choose(split, num_frames, stride)
         return other
 
     def __len__(self) -> int:

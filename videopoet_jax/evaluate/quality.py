@@ -1,7 +1,9 @@
-"""How near a copy is to its original: PSNR and SSIM of pictures, SI-SDR of sound; and two copies that cost nothing.
+"""How near a copy is to its original: PSNR and SSIM of pictures, SI-SDR and log-spectral distance of sound; and two
+copies that cost nothing.
 
-All take numpy arrays (computed in float64) or JAX arrays (float32, inside jit too), any number of leading axes, and
-give one figure for each picture, clip or waveform. uint8 pictures have data_range 255, pictures in [-1, 1] have 2.
+Those of pictures and SI-SDR take numpy arrays (computed in float64) or JAX arrays (float32, inside jit too), any number
+of leading axes, and give one figure for each picture, clip or waveform. uint8 pictures have data_range 255, pictures in
+[-1, 1] have 2.
 """
 
 import math
@@ -15,6 +17,7 @@ from jaxtyping import Float, Num, UInt8
 
 _RADIUS, _SIGMA = 5, 1.5  # Wang et al. 2004: an 11×11 Gaussian window
 _K1, _K2 = 0.01, 0.03
+_WINDOW, _HOP, _FLOOR = 1024, 256, 1e-4  # of spectra: 64 ms at 16 kHz, a quarter of it, and −80 dB is silence
 
 Real = Array | np.ndarray
 Figures = Array | np.ndarray | np.floating
@@ -81,6 +84,24 @@ def si_sdr(reference: Float[Real, "*n s"], estimate: Float[Real, "*n s"]) -> Flo
     signal, noise = xp.sum(target**2, axis=-1), xp.sum((y - target) ** 2, axis=-1)
     ratio = xp.where(noise > 0, signal / xp.where(noise > 0, noise, 1), xp.where(signal > 0, math.inf, 0.0))
     return 10 * _log10(xp, ratio)
+
+
+def log_spectrum(sound: Float[np.ndarray, " s"]) -> Float[np.ndarray, "f bins"]:
+    """Decibels of Hann windows a quarter of their length apart; a full-scale sine peaks at 0, silence is −80.
+
+    Raises:
+        ValueError: a sound shorter than a window.
+    """
+    if len(sound) < _WINDOW:
+        raise ValueError(f"{len(sound)} samples: spectra are of {_WINDOW}; give a longer sound.")
+    hann = np.hanning(_WINDOW + 1)[:-1]
+    windows = np.lib.stride_tricks.sliding_window_view(sound.astype(np.float64), _WINDOW)[::_HOP]
+    return 20 * np.log10(np.abs(np.fft.rfft(windows * hann)) * (2 / hann.sum()) + _FLOOR)
+
+
+def spectral_distance(reference: Float[np.ndarray, "f bins"], estimate: Float[np.ndarray, "f bins"]) -> float:
+    """Log-spectral distance in dB (Gray and Markel 1976): the root mean square over frequencies, the mean over time."""
+    return float(np.mean(np.sqrt(np.mean((reference - estimate) ** 2, axis=-1))))
 
 
 def repeat_last(given: UInt8[np.ndarray, "t h w c"], num_frames: int) -> UInt8[np.ndarray, "t2 h w c"]:
