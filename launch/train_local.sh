@@ -10,11 +10,15 @@ clips=$(absolute "$1")
 [ -d "$clips" ] || fail "$clips: no such folder; name the folder that holds your videos."
 minutes=${2:-30}
 run=$(absolute "${3:-runs/local}")
-[[ $minutes =~ ^[0-9]+$ ]] && [ "$minutes" -ge 5 ] || fail "$minutes minutes: a whole number, at least 5, is needed."
+[[ $minutes =~ ^[1-9][0-9]{0,5}$ ]] && [ "$minutes" -ge 5 ] || fail "$minutes minutes: a whole number, at least 5, is needed."
 install_into_venv ""
 models=$run/models
-mkdir -p "$models" || fail "$run: cannot be made; name a directory that you may write to."
+mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
+asked="$clips, $minutes minutes"
+[ ! -e "$run/asked" ] || [ "$(cat "$run/asked")" = "$asked" ] ||
+    fail "$run: was begun with $(cat "$run/asked"), not $asked; go on with those, or name another run directory."
 .venv/bin/videopoet data stats "$clips" --json "$run/clips.json"
+echo "$asked" >"$run/asked"
 
 share() { awk "BEGIN { print $minutes * $1 }"; }
 train() { # train NAME CONFIG SHARE_OF_THE_TIME [options]

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 install_into_venv ""
 run=$(absolute "${1:-runs/nano}")
 models=$run/models
-mkdir -p "$models" || fail "$run: cannot be made; name a directory that you may write to."
+mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
 
 train() { # train NAME CONFIG [options]: one model, unless its weights are there already
     local name=$1 config=$2

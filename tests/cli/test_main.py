@@ -51,6 +51,7 @@ def test_every_command_that_help_lists_has_help(name, capsys):
         (["reconstruct", "missing.mp4", "--out", "x.mp4", "--json", "/dev/null/x"], "/dev/null"),
         (["evaluate", "nano", "--json", "/dev/null/x"], "/dev/null"),
         (["evaluate", "nano", "--clips", "c", "--sheet", "s.png"], "--sheet with --clips"),
+        (["train", "--config", "lm:nano", "--workdir", "w", "--minutes", "nan"], "--minutes nan: a number above 0"),
         (["train", "--config", "lm:giant", "--workdir", "w"], "lm size 'giant': unknown; use one of nano"),
         (["train", "--config", "wrong:nano", "--workdir", "w"], "config 'wrong': unknown; use one of"),
         (["train", "--config", "lm:nano", "--workdir", "w", "--set", "train.stepz=3"], "no key 'train.stepz'"),

@@ -28,6 +28,11 @@ def videopoet(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
+def difference(one, other):
+    """The mean difference of two videos' pixels; 0 for equal ones."""
+    return np.abs(one.astype(float) - other).mean()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Clips of a prompts file: two good prompts, one in another script, one of 10,000 characters."""
@@ -59,7 +64,7 @@ def test_strange_prompts_are_warned_of_with_the_grammar(made):
     assert "Traceback" not in result.stderr
 
 
-def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made, tmp_path):
+def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made):
     folder, _ = made
     from videopoet_jax import VideoPoet
 
@@ -68,8 +73,8 @@ def test_the_same_seed_gives_the_same_clip_alone_and_in_company(made, tmp_path):
     together = vp.generate(["a red 3 moving left", "a white 7 moving up"])
     np.testing.assert_array_equal(alone.frames, together[1].frames)
     np.testing.assert_array_equal(alone.audio, together[1].audio)
-    alone.save(tmp_path / "alone.mp4")
-    assert (tmp_path / "alone.mp4").read_bytes() == (folder / "0001.mp4").read_bytes()
+    assert difference(read_video(folder / "0001.mp4"), alone.frames) < 4  # H.264 keeps no bits
+    assert difference(read_video(folder / "0000.mp4"), alone.frames) > 8
     other = vp.generate("a white 7 moving up", seed=1)
     assert np.any(other.frames != alone.frames)
 
@@ -80,9 +85,10 @@ def test_copies_of_prompts_are_numbered_prompt_by_prompt_whatever_the_batch(made
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     main(["generate", "--prompts-file", str(tmp_path / "prompts.txt"), "--out-dir", str(tmp_path),
           "--num-videos-per-prompt", "2", "--batch-size", "2"])  # fmt: skip
-    made_here = [(tmp_path / f"{i:04d}.mp4").read_bytes() for i in range(4)]
-    assert [made_here[0], made_here[2]] == [(folder / f"{i:04d}.mp4").read_bytes() for i in range(2)]
-    assert len(set(made_here)) == 4
+    here = [read_video(tmp_path / f"{i:04d}.mp4") for i in range(4)]
+    there = [read_video(folder / f"{i:04d}.mp4") for i in range(2)]
+    assert difference(here[0], there[0]) < 2 and difference(here[2], there[1]) < 2
+    assert min(difference(here[0], here[1]), difference(here[2], here[3]), difference(here[0], here[2])) > 4
     with pytest.raises(SystemExit):
         main(["generate", "--prompts-file", str(tmp_path / "prompts.txt"), "--json", str(tmp_path / "prompts.txt")])
     assert "is the input itself" in capsys.readouterr().err

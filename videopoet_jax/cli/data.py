@@ -105,10 +105,12 @@ def stats(folder, num_frames, fps, report) -> None:
         "with_sound": with_sound,
         "captions": len(read_captions(folder)),
     }
+    if not usable:
+        raise ValueError(
+            f"{folder}: none of its {len(files)} videos has {least:.1f} s that can be read; add longer ones."
+        )
     if report:
         write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
-    if not usable:
-        raise ValueError(f"{folder}: none of its {len(files)} videos has {least:.1f} s to train on; add longer ones.")
     click.echo(
         f"{folder}: {figures['usable']} of {figures['files']} videos can be used, {figures['seconds']:.0f} s in all, "
         f"{figures['with_sound']} with sound; {figures['captions']} captions."

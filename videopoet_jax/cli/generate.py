@@ -62,7 +62,7 @@ def command(
     vp = VideoPoet.from_pretrained(model)
     first = _first_frames(image, video, int(prefix_frames), vp.settings)
     loaded = time.perf_counter()
-    click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once for each machine (about a minute) …")
+    click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once (afterwards it is in the cache) …")
     rows, drawn, writing = [], 0, 0.0
     at_once = max(1, batch_size // copies)
     for begin in range(0, len(prompts), at_once):

@@ -1,6 +1,6 @@
 """What a command writes: looked at before the work begins, not after minutes of it."""
 
-import os
+import tempfile
 from pathlib import Path
 
 
@@ -18,5 +18,7 @@ def check_targets(*targets: Path | None, inputs: tuple[Path | None, ...] = ()) -
         if target.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(target))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(target.parent, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(target.parent))
+        try:
+            tempfile.TemporaryFile(dir=target.parent).close()  # permissions alone do not tell (a read-only disk)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error

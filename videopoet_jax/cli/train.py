@@ -32,6 +32,8 @@ def command(started, spec, workdir, overrides, start, directory, minutes, **ever
     from videopoet_jax.cli.recipes import recipe_for
     from videopoet_jax.training.compilation import use_compilation_cache
 
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
     use_compilation_cache()
     run = Run(config, recipe_for(config, workdir), start)

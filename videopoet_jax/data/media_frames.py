@@ -146,10 +146,10 @@ def iterate_frames(
     Raises:
         FileNotFoundError, MediaError: at once for the arguments, else where the file breaks a limit.
     """
-    start, end = Fraction(start), None if end is None else Fraction(end)
-    fps = None if fps is None else Fraction(fps).limit_denominator(1001)
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise MediaError(f"{float(fps)} frames a second: above 0 and at most {MAX_FPS} can be read; give another rate.")
+    start, end = Fraction(start), None if end is None else Fraction(end)
+    fps = None if fps is None else Fraction(fps).limit_denominator(1001)
     if start < 0 or (end is not None and end <= start):
         raise MediaError(f"from {float(start)} s to {end and float(end)} s: 0 ≤ start < end is needed.")
     check_size("the size asked for", height or 1 if height != 0 else 0, width or 1 if width != 0 else 0)

@@ -167,7 +167,10 @@ class VideoPoet:
     ) -> Prepared:
         """The prefixes that `lm.generate` continues; arguments as in `generate`."""
         s = self.settings
-        prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
+        alone = prompt is None or isinstance(prompt, str)
+        if not alone and not (isinstance(prompt, Sequence) and all(isinstance(p, str) for p in prompt)):
+            raise ValueError(f"prompt {prompt!r}: a text or a list of texts is needed.")
+        prompts = [prompt or ""] if alone else list(prompt)
         if not prompts or num_videos_per_prompt < 1:
             raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)

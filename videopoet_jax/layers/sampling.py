@@ -1,5 +1,7 @@
 """From logits to a draw: guidance, temperature, top-k, top-p, and a key of its own for every row."""
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -30,10 +32,16 @@ class Sampling:
     def checked(self) -> "Sampling":
         """Itself; raises for numbers that mean nothing."""
         rules = {
-            "temperature": (self.temperature is not None and self.temperature >= 0, "0 (the best id) or more"),
+            "temperature": (
+                self.temperature is not None and 0 <= self.temperature < math.inf,
+                "0 (the best id) or more, and finite",
+            ),
             "top_k": (self.top_k is None or self.top_k >= 1, "1 or more; None for all ids"),
             "top_p": (self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1; None for all ids"),
-            "guidance_scale": (self.guidance_scale is None or self.guidance_scale >= 0, "0 or more; None for none"),
+            "guidance_scale": (
+                self.guidance_scale is None or 0 <= self.guidance_scale < math.inf,
+                "0 or more, and finite; None for none",
+            ),
         }
         for name, (fine, rule) in rules.items():
             if not fine:

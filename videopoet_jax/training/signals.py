@@ -47,6 +47,7 @@ class StopSignal:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True
         self._restore()
+        os.write(2, b"\nstopping once this step is done and saved (a compilation is waited for); again: at once\n")
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self._restore()
