@@ -19,7 +19,7 @@ COMMANDS = {
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
     "curves": "The logs of training runs as a picture.",
     "export": "Trained models as one directory for from_pretrained.",
-    "info": "What a model, a checkpoint or this machine is.",
+    "info": "What a model or this machine is.",
 }
 
 

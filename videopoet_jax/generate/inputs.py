@@ -42,6 +42,11 @@ class Settings:
     grammar: str
     grammar_pattern: str
 
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the clips that it makes by default."""
+        return self.num_frames, self.height, self.width
+
 
 def given_frames(image: Any, video: Any) -> UInt8[np.ndarray, "t h w 3"] | None:
     """The frames to start from, uint8 [t h w 3], of an image or a video."""
@@ -78,8 +83,10 @@ def refuse_untrained(settings: Settings, **inputs: Any) -> None:
             )
 
 
-def warn_of_strangers(settings: Settings, prompts: Sequence[str], truncated: Iterable[bool]) -> None:
-    """Warns of prompts that the model's grammar does not hold, and of those that were cut."""
+def warn_of_strangers(
+    settings: Settings, prompts: Sequence[str], truncated: Iterable[bool], size: Sequence[int]
+) -> None:
+    """Warns of prompts that the model's grammar does not hold, of those that were cut, and of another size."""
     pattern = settings.grammar_pattern
     strange = [p for p in prompts if pattern and not re.fullmatch(pattern, p.strip().lower())]
     if strange:
@@ -91,3 +98,9 @@ def warn_of_strangers(settings: Settings, prompts: Sequence[str], truncated: Ite
     cut = sum(map(bool, truncated))
     if cut:
         warnings.warn(f"{cut} prompts: longer than {settings.text_length} pieces, cut to fit.", stacklevel=4)
+    if tuple(size) != settings.size:
+        asked, trained = (" × ".join(map(str, numbers)) for numbers in (size, settings.size))
+        warnings.warn(
+            f"{asked} (frames × height × width): this model was trained at {trained} alone, so expect little.",
+            stacklevel=4,
+        )

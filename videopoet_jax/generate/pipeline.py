@@ -176,27 +176,26 @@ class VideoPoet:
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         if len(seeds) != len(prompts):
             raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one for all or one for each.")
-        told = [p for p in prompts if p]
-        warn_of_strangers(s, told, self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else [])
         frames = given_frames(image, video)
         name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
-        grid = Grid(
-            s.num_frames if num_frames is None else num_frames,
-            s.height if height is None else height,
-            s.width if width is None else width,
-            self.video_tokenizer.stride[1],
-            s.audio_levels,
-        )
         chosen = self.trained_task(name)
         if negative_prompt and not chosen.text:
             raise ValueError(f"negative_prompt: task {name} reads no text; leave it out or use a task that does.")
+        sampling = self.sampling(guidance_scale if chosen.text else 1.0, temperature, top_k, top_p)
+        size = [
+            trained if asked is None else asked
+            for asked, trained in zip((num_frames, height, width), s.size, strict=True)
+        ]
         layout = layout_for(
             chosen,
-            grid,
+            Grid(*size, self.video_tokenizer.stride[1], s.audio_levels),
             vocabulary=self.lm.model.vocabulary,
             text_length=s.text_length,
             source=s.source,
         )
+        told = [p for p in prompts if p]
+        cut = self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else []
+        warn_of_strangers(s, told, cut, size)
         record = self._prefix_codes(layout, frames)
         rows = [self._row(layout, record, p) for p in prompts for _ in range(num_videos_per_prompt)]
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
@@ -204,7 +203,7 @@ class VideoPoet:
             layout=layout,
             batch=batch | self._texts(batch, negative_prompt or ""),
             seeds=tuple((own, copy) for own in seeds for copy in range(num_videos_per_prompt)),
-            sampling=self.sampling(guidance_scale if chosen.text else 1.0, temperature, top_k, top_p),
+            sampling=sampling,
         )
 
     def decode(self, written: Written) -> list[Clip]:

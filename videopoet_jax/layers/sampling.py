@@ -36,11 +36,11 @@ class Sampling:
                 self.temperature is not None and 0 <= self.temperature < math.inf,
                 "0 (the best id) or more, and finite",
             ),
-            "top_k": (self.top_k is None or self.top_k >= 1, "1 or more; None for all ids"),
-            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1; None for all ids"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "1 or more; leave it out for all ids"),
+            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1; leave it out for all ids"),
             "guidance_scale": (
                 self.guidance_scale is None or 0 <= self.guidance_scale < math.inf,
-                "0 or more, and finite; None for none",
+                "0 or more, and finite; 1 is none",
             ),
         }
         for name, (fine, rule) in rules.items():
