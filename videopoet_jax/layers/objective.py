@@ -11,7 +11,9 @@ class Aux(NamedTuple):
     Attributes:
         metrics: scalars to log.
         extra: variables that no gradient trains (EMA codebooks, frozen encoders), as the next step shall find them.
+        outputs: what an adversary is shown, such as `{"real": …, "fake": …}`, examples first; None without one.
     """
 
     metrics: dict[str, Array]
     extra: Any
+    outputs: Any = None

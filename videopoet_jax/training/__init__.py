@@ -10,6 +10,7 @@ Names are imported on first use.
 import importlib
 
 _HOME = {
+    "Adversary": "step",
     "CheckpointError": "manifest",
     "Checkpoints": "checkpoint",
     "NonFinite": "metrics",

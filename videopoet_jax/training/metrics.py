@@ -55,11 +55,12 @@ class Window:
 
     def _read(self, pending: Pending) -> None:
         values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
-        if not all(np.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values):
+        if not all(np.isfinite(value) for name, value in values.items() if name.endswith(("loss", "grad_norm"))):
             ids = {name: list_.tolist() for name, list_ in pending.ids.items()}
             raise NonFinite(
                 f"step {pending.step}: loss {values['loss']}, gradient norm {values.get('grad_norm')}, batch {ids}: "
-                f"must be finite; lower the learning rate or look at these examples. Nothing of it was saved."
+                f"must be finite (so must those of an adversary); lower the learning rate or look at these examples. "
+                f"Nothing of it was saved."
             )
         for name, value in values.items():
             self._values.setdefault(name, []).append(value)

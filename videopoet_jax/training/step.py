@@ -3,11 +3,17 @@
 loss_fn(params, extra, batch, keys) -> (loss, Aux(metrics, extra))
 train_step = make_train_step(loss_fn, optimizer, ema_decay=0.999)
 state, metrics = train_step(state, batch)              # `loop.fit` compiles and repeats it
+
+Two players, two optimizers, one step: an adversary is a second `TrainState` inside the first one's `extra`, and its
+step is made by the same function. It is shown what the model made in this step, and learns after it.
+
+judge = make_train_step(judge_loss, judge_optimizer, ema_decay=None)     # its batch is `aux.outputs`
+train_step = make_train_step(loss_fn, optimizer, ema_decay=0.999, adversary=Adversary(judge, start=5000))
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +27,21 @@ LossFn = Callable[..., tuple[jax.Array, Any]]
 TrainStep = Callable[[TrainState, PyTree], tuple[TrainState, dict[str, jax.Array]]]
 
 
+ADVERSARY = "adversary"  # its place in `TrainState.extra`
+
+
+class Adversary(NamedTuple):
+    """Who learns to tell a model's outputs from the truth.
+
+    Attributes:
+        train_step: `(state, outputs) → (state, metrics)` over the `TrainState` in `extra[ADVERSARY]`.
+        start: the model's step from which on it learns; a late start leaves it something to find.
+    """
+
+    train_step: TrainStep
+    start: int
+
+
 def ema_weight(decay: float, step: Int[jax.Array, ""]) -> Float[jax.Array, ""]:
     """The weight of the old average: `decay`, but less at first, so that the start is soon forgotten.
 
@@ -29,13 +50,20 @@ def ema_weight(decay: float, step: Int[jax.Array, ""]) -> Float[jax.Array, ""]:
     return jnp.minimum(decay, (1 + step) / (10 + step)).astype(jnp.float32)
 
 
-def make_train_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, *, ema_decay: float | None) -> TrainStep:
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    ema_decay: float | None,
+    adversary: Adversary | None = None,
+) -> TrainStep:
     """The step `(state, batch) → (state, metrics)`.
 
     Args:
         loss_fn: `(params, extra, batch, keys) → (loss, aux)`; `keys("mask")` is the key of that purpose at this step,
             `aux.metrics` are scalars to log and `aux.extra` the next `state.extra`.
         ema_decay: decay of the moving average of the parameters; None keeps none.
+        adversary: who is trained on `aux.outputs`; `loss_fn` finds its state in `extra[ADVERSARY]`.
     """
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -48,10 +76,32 @@ def make_train_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, *,
         if ema_decay is not None:
             weight = ema_weight(ema_decay, state.step)
             ema_params = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, ema_params, params)
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}
+        metrics, extra = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}, aux.extra
+        if adversary is not None:
+            rival, seen = answer(adversary, extra[ADVERSARY], aux.outputs, state.step)
+            extra, metrics = {**extra, ADVERSARY: rival}, {**metrics, **seen}
         state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, ema_params=ema_params, extra=aux.extra
+            step=state.step + 1, params=params, opt_state=opt_state, ema_params=ema_params, extra=extra
         )
         return state, metrics
 
     return train_step
+
+
+def answer(
+    adversary: Adversary, rival: TrainState, outputs: PyTree, step: Int[jax.Array, ""]
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The adversary's state after it was shown `outputs`, and its metrics, which are 0 before it starts."""
+
+    def learn(rival: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+        rival, metrics = adversary.train_step(rival, outputs)
+        return rival, {f"{ADVERSARY}_{name}": value for name, value in metrics.items()}
+
+    def wait(rival: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+        _, metrics = jax.eval_shape(learn, rival, outputs)
+        return rival, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+
+    outputs = jax.lax.stop_gradient(outputs)
+    return (
+        jax.lax.cond(step >= adversary.start, learn, wait, rival, outputs) if adversary.start else learn(rival, outputs)
+    )
