@@ -1,12 +1,18 @@
 """Video tokenizers: `nano` (ships), `local` (your own clips), the image stage of each, `base`, `large`.
 
 Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantize-pytorch issue 88;
-[O2] cofe-ai/O2-MAGVIT2. `base` is half as wide as `large`, which is the figure.
+[O2] cofe-ai/O2-MAGVIT2; [v1] google-research/magvit. `base` is half as wide as `large`, which is the figure; `huge` is
+half as wide again and has 1 B parameters; `fast` folds pixels into channels first. `magvit1` and `per_frame` are what
+came before: MAGVIT's 3-D VQ that is not causal, and a tokenizer of single pictures.
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("nano", "nano_image", "local", "local_image", "base", "large")
+VARIANTS = (
+    *("nano", "nano_image", "local", "local_image"),
+    *("base", "base_image", "large", "large_image", "huge"),
+    *("fast", "magvit1", "per_frame"),
+)
 
 
 def get_config(arg: str = "nano") -> ConfigDict:
@@ -20,7 +26,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model = ConfigDict()
     c.model.patch = (1, 1, 1)  # [fig]: none
     c.model.strides = ((1, 2, 2), (2, 2, 2), (2, 2, 2))  # [fig]: 17×128×128 → 5×16×16
-    c.model.code_bits = 18  # [fig]: 2^18 codes
+    c.model.quantizer = ConfigDict({"name": "lfq", "bits": 18})  # [fig]: 2^18 codes
+    c.model.causal, c.model.pooled, c.model.adaptive = True, False, True  # [fig]
     c.model.groups = 32  # GroupNorm's usual number; the figure gives none
     c.model.kernel_time = (3, 3, 3, 3)  # [fig]
     c.model.encoder_widths = (128, 256, 256, 512)  # [fig]
@@ -38,6 +45,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.data.sample_rate = 16_000  # VideoPoet
     c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
     c.data.zoom, c.data.mirror, c.data.tint = 1.25, True, 0.0  # ours, see data/augment.py
+    c.data.image_share, c.data.image_batch_size = 0.2, 1024  # ours: of the steps, on single frames of the same clips
 
     c.loss = ConfigDict()
     c.loss.reconstruction = 5.0  # [O2]
@@ -46,9 +54,21 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.loss.entropy = 0.1  # [author]
     c.loss.diversity = 1.0  # [author]: per-sample entropy minus the entropy of the mean, both with one weight
     c.loss.entropy_boost, c.loss.entropy_boost_steps = 3.0, 2000  # [O2]: ×3, decaying over the first 2,000 steps
-    c.loss.commitment = 0.25  # [author]
+    c.loss.commitment, c.loss.codebook = 0.25, 0.0  # [author]; LFQ has no codebook to pull
+    # [O2], [v1]: 0.1, of another network's features. LPIPS needs the weights of launch/fetch_weights.sh
+    c.loss.perceptual, c.loss.perceptual_frames, c.loss.perceptual_network = 0.1, 4, "weights/lpips_vgg16"
     c.loss.inverse_temperature = 1.0  # ours
     c.loss.dtype = "bfloat16"  # ours: of compute; parameters stay float32
+
+    c.adversary = ConfigDict()
+    c.adversary.weight = 0.1  # [O2], [v1]; 0 is none
+    c.adversary.start = 20_000  # ours: late, or it wins before there is a picture
+    c.adversary.kind = "non-saturating"  # [O2]
+    c.adversary.width, c.adversary.multipliers = 128, (2, 4, 4, 4, 4)  # [fig]
+    c.adversary.r1, c.adversary.r1_every = 10.0, 20  # [O2]
+    c.adversary.lecam, c.adversary.lecam_decay = 0.001, 0.999  # [v1]; the decay: ours
+    c.adversary.learning_rate = 8e-5  # [O2]: 0.8 of the tokenizer's
+    c.adversary.b1, c.adversary.b2 = 0.0, 0.99  # [O2]
 
     c.train = ConfigDict()
     c.train.batch_size, c.train.steps = 256, 500_000  # ours
@@ -59,9 +79,23 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0  # ours
     c.train.ema_decay = 0.999  # [O2]
 
-    if arg == "base":
+    if arg in ("base", "base_image", "per_frame"):
         c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)  # half of [fig]
         c.model.remat = False
+    if arg == "huge":
+        c.model.encoder_widths = c.model.decoder_widths = (192, 384, 384, 768)  # ours: half as wide again
+        c.model.encoder_blocks, c.model.decoder_blocks = (4, 4, 6, 10), (4, 4, 6, 6)  # ours: deeper where it is cheap
+    if arg == "fast":
+        c.model.patch, c.model.strides = (1, 4, 4), ((2, 2, 2), (2, 1, 1))  # ours: nothing at full resolution
+        c.model.kernel_time = (3, 3, 3)
+        c.model.encoder_widths, c.model.encoder_blocks = (128, 256, 256), (2, 3, 4)
+        c.model.decoder_widths, c.model.decoder_blocks = (128, 256, 256), (2, 3, 4)
+        c.model.decoder_middle_blocks, c.model.remat = 2, False
+    if arg == "magvit1":
+        _magvit1(c)
+    if arg == "per_frame":
+        c.model.strides, c.model.kernel_time = ((1, 2, 2),) * 3, (1, 1, 1, 1)
+        c.data.image_share = 0.0
     if arg in ("nano", "nano_image", "local", "local_image"):
         _small(c)
     if arg in ("local", "local_image"):
@@ -71,8 +105,26 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.loss.foreground = 1.0
         c.loss.diversity = 1.0  # no black background: every token has something to say
     if arg in ("nano_image", "local_image"):
-        _image_stage(c)
+        c.train.batch_size, c.train.steps = 32, 3_000
+        c.train.learning_rate, c.train.warmup_steps = 5e-3, 100
+    if arg.endswith("_image"):  # the same parameter tree with one tap in time; inflation.py makes it a video model
+        c.model.kernel_time = (1,) * len(c.model.kernel_time)
+        c.data.num_frames, c.data.image_share = 1, 0.0
     return c
+
+
+def _magvit1(c: ConfigDict) -> None:
+    """MAGVIT's 3-D VQ, size B [v1]; its convolutions have no biases, these have."""
+    c.model.quantizer = ConfigDict({"name": "vq", "size": 1024, "channels": 256})
+    c.model.causal, c.model.pooled, c.model.adaptive = False, True, False
+    c.model.strides = ((2, 2, 2), (2, 2, 2), (1, 2, 2))  # 16×128×128 → 4×16×16
+    c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)
+    c.model.encoder_blocks, c.model.decoder_blocks, c.model.decoder_middle_blocks = (2, 2, 2, 4), (2, 2, 2, 2), 2
+    c.model.remat = False
+    c.data.num_frames, c.data.image_share = 16, 0.0  # a clip as a whole: a picture is none
+    c.loss.codebook, c.loss.inverse_temperature = 1.0, 100.0
+    c.loss.entropy_boost = 1.0
+    c.adversary.width = 64
 
 
 def _small(c: ConfigDict) -> None:
@@ -90,22 +142,14 @@ def _small(c: ConfigDict) -> None:
     c.data.source, c.data.levels, c.data.size = "moving_digits", (1,), 100_000
     c.data.height, c.data.width = 64, 64
     c.data.zoom, c.data.mirror, c.data.tint = 1.0, False, 0.0  # a mirrored digit is none
+    c.data.image_share = 0.0
     c.loss.foreground = 5.0  # most pixels are black
     # Most tokens of a black picture are black too, and should share a code: at the paper's weights 99 % of a batch's
     # codes were distinct, noise that a language model would have to learn.
     c.loss.entropy, c.loss.diversity, c.loss.entropy_boost = 0.02, 0.5, 1.0
-    c.loss.commitment = 0.25
-    c.loss.dtype = "float32"
+    c.loss.perceptual, c.adversary.weight, c.loss.dtype = 0.0, 0.0, "float32"
     c.train.batch_size, c.train.steps = 8, 2_000
     c.train.optimizer = "muon"  # measured: Adam needs more than twice the steps to the same loss
     c.train.learning_rate, c.train.warmup_steps = 3e-3, 50
     c.train.learning_rate_end = 2e-5
     c.train.b1, c.train.b2 = 0.9, 0.99
-
-
-def _image_stage(c: ConfigDict) -> None:
-    """The same parameter tree with one tap in time, for one-frame clips; inflation.py makes it a video model."""
-    c.model.kernel_time = (1, 1, 1)
-    c.data.num_frames = 1
-    c.train.batch_size, c.train.steps = 32, 3_000
-    c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

@@ -16,7 +16,7 @@ from videopoet_jax.training.checkpoint import Checkpoints
 TRAIN = ["train.steps=4", "train.warmup_steps=1", "train.batch_size=4"]
 TINY = {
     "video_tokenizer:nano": ["model.encoder_widths=(8,8,8)", "model.decoder_widths=(8,8,8)", "model.groups=4",
-                             "model.decoder_blocks=(1,1,1)", "model.code_bits=6", "data.size=16"],
+                             "model.decoder_blocks=(1,1,1)", "model.quantizer.bits=6", "data.size=16"],
     "audio_tokenizer:nano": ["model.channels=2", "model.dim=8", "model.codebook_size=16", "data.size=16",
                              "data.crop=3200", "loss.windows=(256,512)"],
     "text_encoder:nano": ["data.captions=(1500,1500,1500)"],
@@ -46,6 +46,29 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
     assert any(np.any(value != 0) for value in first.values())
     for other in others:
         assert all(np.array_equal(first[name], other[name]) for name in first)
+
+
+def test_pictures_come_between_the_clips(tmp_path):
+    changes = (*TINY["video_tokenizer:nano"], *TRAIN, "data.image_share=0.5", "data.image_batch_size=6")
+    recipe = recipe_for(load_config("video_tokenizer:nano", changes), tmp_path)
+    shapes = {recipe.batches[number]["video"].shape for number in range(4)}
+    assert shapes == {(4, 17, 64, 64, 3), (6, 1, 64, 64, 3)} and recipe.rival is None
+
+
+def test_a_tokenizer_and_its_discriminator_train(tmp_path):
+    """The whole game for a few steps: both players move from the start on, and the export loads."""
+    from videopoet_jax.video.tokenizer import VideoTokenizer
+
+    game = ["weight=0.1", "start=2", "width=4", "multipliers=(2,2)", "learning_rate=1e-3"]
+    changes = [*TINY["video_tokenizer:nano"], *TRAIN, "train.steps=6", "data.num_frames=5", "data.height=32",
+               "data.width=32", *(f"adversary.{field}" for field in game)]  # fmt: skip
+    settings = [part for change in changes for part in ("--set", change)]
+    main(["train", "--config", "video_tokenizer:nano", "--workdir", str(tmp_path / "run"), "--log-every", "1",
+          "--export", str(tmp_path / "model"), *settings])  # fmt: skip
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    verdicts = {r["step"]: (r["adversarial"], r["adversary_loss"]) for r in records if "adversarial" in r}
+    assert all((step > 2) == (both[0] > 0 and both[1] > 0) for step, both in verdicts.items()) and len(verdicts) == 6
+    assert VideoTokenizer.from_pretrained(tmp_path / "model").stride == (4, 16, 16)
 
 
 @pytest.mark.slow

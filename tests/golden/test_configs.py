@@ -57,8 +57,8 @@ def test_goldens_cover_exactly_the_variants(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_an_unknown_variant_names_the_known_ones(path):
-    with pytest.raises(ValueError, match=f"'huge'.*{', '.join(variants(path))}"):
-        module_of(path).get_config("huge")
+    with pytest.raises(ValueError, match=f"'giant'.*{', '.join(variants(path))}"):
+        module_of(path).get_config("giant")
 
 
 def module_class(model_type: str):

@@ -13,12 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.layers import conv_forms
 from videopoet_jax.layers.conv import (
     CausalConv1D,
-    CausalConv3D,
     CausalConvTranspose1D,
+    Conv3D,
     carry,
     causal_conv1d,
     causal_conv3d,
     causal_conv_transpose1d,
+    centred_conv3d,
     depth_to_space,
     past_length,
     space_to_depth,
@@ -82,6 +83,17 @@ def test_gradient_of_a_gradient_agrees_with_the_plain_convolution():
 
     truth = penalty(lambda x, k: plain3d(x, k, (1, 1, 1), 2))
     assert_allclose(penalty(causal_conv3d), truth, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
+def test_a_centred_convolution_pads_time_as_it_pads_space(frames, size, strides):
+    x, kernel = normal(0, 2, frames, 6, 5, 3), normal(1, *size, 3, 4)
+    padding = [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in size]
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    truth = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers)
+    ours = centred_conv3d(x, kernel, strides=strides)
+    assert ours.shape[1] == -(-frames // strides[0])
+    assert_allclose(ours, truth, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["auto", "conv3d", "fold_in", "fold_out"])
@@ -181,7 +193,7 @@ def test_depth_to_space_undoes_space_to_depth_and_drops_the_first_frames():
 def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
     video, sound = normal(0, 1, 5, 4, 4, 32), normal(0, 1, 20, 64)
     modules = [
-        (CausalConv3D(features=48, kernel_size=(3, 3, 3), strides=(2, 2, 2), use_bias=True), video),
+        (Conv3D(features=48, kernel_size=(3, 3, 3), strides=(2, 2, 2), use_bias=True, causal=True), video),
         (CausalConv1D(features=48, kernel_size=7, stride=1, dilation=3, groups=2, use_bias=True), sound),
         (CausalConvTranspose1D(features=48, kernel_size=4, stride=2, use_bias=False), sound),
     ]
@@ -195,7 +207,7 @@ def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
 
 
 def test_colours_and_bits_are_never_split():
-    conv = CausalConv3D(features=18, kernel_size=(1, 1, 1), strides=(1, 1, 1), use_bias=True)
+    conv = Conv3D(features=18, kernel_size=(1, 1, 1), strides=(1, 1, 1), use_bias=True, causal=True)
     params = conv.init(jax.random.key(0), normal(0, 1, 1, 2, 2, 3))["params"]
     assert params["kernel"].names[-2:] == (None, None) and params["bias"].names == (None,)
 

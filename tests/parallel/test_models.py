@@ -70,7 +70,13 @@ def test_weights_that_ship_load_onto_a_mesh(cls, mesh):
 
 def test_a_video_step_on_eight_devices_is_the_step_on_one():
     config = load_config("video_tokenizer:nano")
-    small = dict(encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8), decoder_blocks=(1, 1, 1), groups=4, code_bits=6)
+    small = dict(
+        encoder_widths=(8, 8, 8),
+        decoder_widths=(8, 8, 8),
+        decoder_blocks=(1, 1, 1),
+        groups=4,
+        quantizer={"name": "lfq", "bits": 6},
+    )
     model = build({**config.model.to_dict(), **small})
     video = np.random.default_rng(0).integers(0, 256, (8, 5, 32, 32, 3), dtype=np.uint8)
     optimizer = make_optimizer(

@@ -9,12 +9,12 @@ from jax.sharding import PartitionSpec as P
 from tiny_model import MODEL, Mlp, assert_same_bits, loader, optimizer, train
 
 from videopoet_jax.layers import gan
-from videopoet_jax.layers.objective import Aux
+from videopoet_jax.layers.objective import ADVERSARY, Aux
 from videopoet_jax.parallel import initialize, make_mesh
 from videopoet_jax.training.loop import to_devices
 from videopoet_jax.training.metrics import NonFinite
 from videopoet_jax.training.state import create_state, purpose_key
-from videopoet_jax.training.step import ADVERSARY, Adversary, make_train_step
+from videopoet_jax.training.step import Adversary, make_train_step
 
 JUDGE = Mlp(width=8)
 

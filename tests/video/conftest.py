@@ -18,7 +18,10 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "video_tokenizer.py"
 CONFIG = {
     "patch": (1, 2, 2),
     "strides": ((2, 2, 2), (2, 1, 1)),
-    "code_bits": 10,
+    "quantizer": {"name": "lfq", "bits": 10},
+    "causal": True,
+    "pooled": False,
+    "adaptive": True,
     "groups": 4,
     "kernel_time": (1, 3, 3),
     "encoder_widths": (8, 8, 12),

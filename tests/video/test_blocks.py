@@ -1,5 +1,7 @@
 """Per-frame normalisation, nearest upsampling and the adaptive norm, each against its definition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.video.blocks import EPSILON, ResBlock, normalize
 from videopoet_jax.video.decoder import AdaptiveGroupNorm, upsample_nearest
 
-normed = jax.jit(normalize, static_argnums=1)
+normed = jax.jit(functools.partial(normalize, causal=True), static_argnums=1)
 
 
 def features(*shape, seed=0):
@@ -29,6 +31,14 @@ def test_frames_do_not_share_statistics():
     assert_array_equal(normed(louder, 4)[:, ::2], normed(x, 4)[:, ::2])
 
 
+def test_statistics_are_of_the_whole_clip_where_nothing_is_causal():
+    x = 3.0 + 2.0 * features(2, 3, 4, 5, 8)
+    groups = x.reshape(2, 60, 4, 2)
+    mean, var = groups.mean((1, 3), keepdims=True), groups.var((1, 3), keepdims=True)
+    expected = ((groups - mean) / np.sqrt(var + EPSILON)).reshape(x.shape)
+    assert_allclose(normalize(jnp.asarray(x), 4, causal=False), expected, atol=1e-4)
+
+
 def test_statistics_are_float32():
     x = (100.0 + 4 * features(1, 1, 8, 8, 8)).astype(jnp.bfloat16)
     y = normed(x, 2)
@@ -46,7 +56,7 @@ def test_upsampling_repeats_then_drops():
 
 def test_adaptive_norm_takes_each_position_from_its_own_code():
     x, codes = features(1, 5, 4, 4, 8), np.sign(features(1, 3, 2, 2, 6, seed=1))
-    norm = AdaptiveGroupNorm(groups=4, factor=(2, 2, 2))
+    norm = AdaptiveGroupNorm(groups=4, factor=(2, 2, 2), causal=True)
 
     @jax.jit
     def run(x, codes):
@@ -62,13 +72,13 @@ def test_adaptive_norm_takes_each_position_from_its_own_code():
 
 def test_adaptive_norm_starts_as_plain_normalisation():
     x, codes = features(1, 1, 4, 4, 8), np.ones((1, 1, 4, 4, 6), np.float32)
-    norm = AdaptiveGroupNorm(groups=4, factor=(1, 1, 1))
+    norm = AdaptiveGroupNorm(groups=4, factor=(1, 1, 1), causal=True)
     y = jax.jit(lambda x, codes: norm.init_with_output(jax.random.key(0), x, codes, "whole")[0])(x, codes)
     assert_allclose(y, normed(x, 4), atol=1e-6)
 
 
 @pytest.mark.parametrize(("width", "shortcut"), [(8, False), (12, True)])
 def test_residual_block_has_a_shortcut_only_where_widths_differ(width, shortcut):
-    block = ResBlock(width, 4, 3)
+    block = ResBlock(width, 4, 3, causal=True)
     params = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, "whole"), features(1, 2, 4, 4, 8))["params"]
     assert ("shortcut" in params) is shortcut

@@ -1,5 +1,8 @@
 """What the tokenizer's loss weighs, and that following it helps."""
 
+from types import SimpleNamespace
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,3 +79,85 @@ def test_loss_falls_on_one_batch(tiny, get_config, video):
     assert history[-1]["reconstruction"] < 0.5 * history[0]["reconstruction"]
     assert history[-1]["psnr"] > history[0]["psnr"] + 2
     assert history[0]["entropy_per_sample"] <= history[0]["entropy_of_mean"] <= 10 * np.log(2)
+
+
+ADVERSARY = {
+    "weight": 0.1, "start": 2, "kind": "non-saturating", "width": 4, "multipliers": (2, 2), "r1": 10.0, "r1_every": 2,
+    "lecam": 0.001, "lecam_decay": 0.9,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def game():
+    """Jitted: the discriminator's loss and gradients on fixed clips; its parameters."""
+    real, fake = (0.3 * jax.random.normal(jax.random.key(i), (2, 5, 16, 16, 3)) for i in range(2))
+    params = nn.meta.unbox(losses.judge(ADVERSARY).init(jax.random.key(2), real))["params"]
+    loss_fn = losses.make_adversary_loss(ADVERSARY)
+    grad_fn, outputs = jax.value_and_grad(loss_fn, has_aux=True), {"real": real, "fake": fake}
+    run = jax.jit(lambda p, extra: grad_fn(p, extra, outputs, None))
+    return run, params, real, fake
+
+
+def test_the_discriminators_loss_is_the_sum_of_its_terms(game):
+    run, params, real, fake = game
+    extra = losses.initial_adversary_extra()
+    for step in range(2):
+        (loss, aux), _ = run(params, extra)
+        m, extra = aux.metrics, aux.extra
+        assert int(extra["step"]) == step + 1
+        assert_allclose(loss, m["game"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
+        assert (float(m["r1"]) > 0) is (step % 2 == 0)  # lazily: every second step
+    logits = [losses.judge(ADVERSARY).apply({"params": params}, x) for x in (real, fake)]
+    assert_allclose(m["game"], np.mean(np.log1p(np.exp(-logits[0]))) + np.mean(np.log1p(np.exp(logits[1]))), rtol=1e-4)
+    assert_allclose(extra["averages"]["real"], (1 - 0.9**2) * np.mean(logits[0]), rtol=1e-4)
+
+
+def test_r1_reaches_the_parameters_through_two_derivatives(game):
+    run, params, real, _ = game
+
+    def penalty(params):
+        def logit(x):
+            return jnp.sum(losses.judge(ADVERSARY).apply({"params": params}, x))
+
+        return jnp.sum(jax.grad(logit)(real) ** 2) / 2
+
+    steps = [run(params, losses.initial_adversary_extra() | {"step": jnp.int32(step)})[1] for step in (0, 1)]
+    expected = jax.jit(jax.grad(penalty))(params)
+    for with_r1, without, slope in zip(*map(jax.tree.leaves, (*steps, expected)), strict=True):
+        assert_allclose(with_r1 - without, 10 * slope, rtol=1e-3, atol=1e-4 * float(jnp.abs(slope).max()) + 1e-6)
+
+
+def test_the_tokenizer_is_judged_from_the_start_of_its_adversary_on(tiny, get_config, video):
+    params = nn.meta.unbox(losses.judge(ADVERSARY).init(jax.random.key(2), jnp.zeros(video.shape)))["params"]
+    rival = {losses.ADVERSARY: SimpleNamespace(params=params)}
+    loss_fn = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss, adversary=ADVERSARY)
+    plain = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss)
+
+    @jax.jit
+    def run(step):
+        extra = {"step": step}
+        loss, aux = loss_fn(tiny.parameters(), extra | rival, {"video": video}, None)
+        return loss, aux.metrics["adversarial"], aux.outputs, plain(tiny.parameters(), extra, {"video": video}, None)[0]
+
+    for step in (1, 2):
+        loss, adversarial, outputs, without = run(jnp.int32(step))
+        assert_allclose(loss - without, 0.1 * adversarial, rtol=1e-4, atol=1e-5)
+        assert (float(adversarial) > 0) is (step >= 2)
+        assert outputs["real"].shape == outputs["fake"].shape == video.shape
+
+
+def test_some_frames_are_looked_at_and_the_network_is_an_argument(tiny, get_config, video):
+    def distance(params, a, b):
+        assert a.shape == (4, 16, 16, 3)  # two of five frames of two clips
+        return params["scale"] * jnp.mean((a - b) ** 2, axis=(1, 2, 3))
+
+    perceptual = losses.Perceptual(distance, {"scale": jnp.float32(3.0)}, frames=2)
+    weights = {**get_config("nano").loss, "perceptual": 0.5}
+    loss_fn = losses.make_loss(build(tiny.CONFIG), weights, perceptual=perceptual)
+    extra, batch = losses.initial_extra(perceptual), {"video": video}
+    run = jax.jit(lambda extra, key: loss_fn(tiny.parameters(), extra, batch, lambda purpose: key))
+    (loss, aux), (other, _) = (run(extra, jax.random.key(seed)) for seed in (0, 1))
+    assert float(loss) != float(other)  # other frames
+    (again, twice) = run(extra | {"perceptual": {"scale": jnp.float32(6.0)}}, jax.random.key(0))
+    assert_allclose(twice.metrics["perceptual"], 2 * aux.metrics["perceptual"], rtol=1e-5)
+    assert_allclose(again - loss, 0.5 * aux.metrics["perceptual"], rtol=1e-3)

@@ -6,8 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from videopoet_jax.configs.video_tokenizer import VARIANTS
 
-from videopoet_jax.video.tokenizer import VideoTokenizer, VideoTokenizerModel, build, to_bytes, to_pixels
+from videopoet_jax.video.streaming import Stream
+from videopoet_jax.video.tokenizer import (
+    VideoTokenizer,
+    VideoTokenizerModel,
+    build,
+    init_params,
+    to_bytes,
+    to_pixels,
+)
 
 
 def clip(frames=17, side=16, batch=2, seed=0):
@@ -96,7 +105,7 @@ def test_shapes_of_the_paper(get_config, frames, height, width, grid):
 
 def count(config):
     model = build(config.model)
-    x = jnp.zeros((1, 1, config.data.height, config.data.width, 3))
+    x = jnp.zeros((1, 1 if model.causal else 4, config.data.height, config.data.width, 3))
     params = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), x))["params"]
     return {name: sum(p.size for p in jax.tree.leaves(part)) for name, part in params.items()}
 
@@ -112,18 +121,57 @@ def test_nano_is_small(get_config):
     assert sum(count(get_config("nano")).values()) <= 2.3e6
 
 
-@pytest.mark.parametrize("variant", ["nano", "nano_image", "local", "local_image", "base", "large"])
-def test_configs_name_every_field(get_config, variant):
+def test_the_other_sizes_are_what_they_are_called(get_config):
+    assert abs(sum(count(get_config("huge")).values()) / 1e9 - 1.0) < 0.01
+    assert abs(sum(count(get_config("magvit1")).values()) / 1e6 - 41) < 1  # the paper's 3D-VQ, size B
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_configs_build_at_their_own_size(get_config, variant):
     config = get_config(variant)
-    model = build(config.model)
-    frames, height, width = config.data.num_frames, config.data.height, config.data.width
-    assert VideoTokenizer(config.model, {}).grid(frames, height, width)[0] == 1 + (frames - 1) // 4
-    assert isinstance(model, VideoTokenizerModel) and model.code_bits >= 16
+    model, data = build(config.model), config.data
+    grid = VideoTokenizer(config.model, {}).grid(data.num_frames, data.height, data.width)
+    x = jax.ShapeDtypeStruct((1, data.num_frames, data.height, data.width, 3), jnp.float32)
+    out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], x)
+    assert isinstance(model, VideoTokenizerModel)
+    assert out.indices.shape == (1, *grid) and out.video.shape == x.shape
+
+
+def test_a_model_that_is_not_causal_sees_ahead_and_is_not_streamed(tiny):
+    config = tiny.config(causal=False, pooled=True, adaptive=False, quantizer={"name": "vq", "size": 16, "channels": 6})
+    model = build(config)
+    params = nn.meta.unbox(init_params(model, jax.random.key(0)))
+    x = 0.5 * jax.random.normal(jax.random.key(1), (1, 16, 16, 16, 3))
+    encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
+    z, later = encode(x), encode(x.at[:, 12:].add(0.5))
+    assert z.shape == (1, 4, 4, 4, 6)
+    assert np.all(np.any(np.asarray(z != later), axis=(0, 2, 3, 4)))
+    with pytest.raises(ValueError, match="not causal: it must see a clip whole"):
+        Stream(VideoTokenizer(config, params))
+
+
+@pytest.mark.parametrize(
+    ("causal", "counts"), [(True, {1: 1, 2: 5, 5: 5, 6: 9, 17: 17}), (False, {1: 4, 4: 4, 5: 8, 16: 16, 17: 20})]
+)
+def test_any_number_of_frames_is_filled_up(tiny, causal, counts):
+    tokenizer = VideoTokenizer(tiny.config(causal=causal), {}, dtype="float32")
+    assert {frames: tokenizer.filled_frames(frames) for frames in counts} == counts
+    assert tokenizer.grid(17, 16, 16)[0] == 5
+
+
+def test_filled_frames_repeat_the_last_and_are_cut_off_again(tiny):
+    tokenizer = tiny.tokenizer()
+    video = np.asarray(to_bytes(jnp.asarray(clip())))[0, :6]
+    encoded = tokenizer.encode(video)
+    assert encoded.num_frames == 6
+    filled = np.concatenate([video, video[-1:], video[-1:], video[-1:]])
+    assert_array_equal(encoded.codes, tokenizer.encode(filled).codes)
+    assert_array_equal(tokenizer.decode(encoded.codes, 6), tokenizer.decode(encoded.codes)[:6])
 
 
 def test_unknown_variant(get_config):
-    with pytest.raises(ValueError, match=r"'huge'.*use one of nano"):
-        get_config("huge")
+    with pytest.raises(ValueError, match=r"'giant'.*use one of nano"):
+        get_config("giant")
 
 
 def test_round_trip_of_pixels():
@@ -154,17 +202,22 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda t: t.grid(16, 16, 16), r"16 frames: a clip has 1 \+ 4·k .*use 13 or 17"),
-        (lambda t: t.grid(0, 16, 16), r"0 frames: .*use 1 or 5"),
+        (lambda t: t.grid(0, 16, 16), r"0 frames: .*give at least one"),
         (lambda t: t.grid(17, 18, 16), r"height 18: needs a multiple of 4; resize or crop to 16 or 20"),
         (lambda t: t.grid(17, 16, 3), r"width 3: needs a multiple of 4; resize or crop to 4\."),
         (lambda t: t.encode(np.zeros((17, 16, 16, 3), np.float32)), "float32 .*give uint8"),
         (lambda t: t.encode(np.zeros((17, 16, 16, 4), np.uint8)), "give uint8"),
-        (lambda t: t.encode(np.zeros((4, 16, 16, 3), np.uint8)), "use 1 or 5"),
+        (lambda t: t.decode(np.zeros((2, 4, 4), np.int32), 6), "num_frames 6: these codes are 5 frames"),
         (lambda t: t.decode(np.full((1, 4, 4), 1024)), "codes 1024 … 1024: must lie in 0 … 1023"),
         (lambda t: t.decode(np.zeros((1, 4, 4))), "give integers"),
         (lambda t: build(dict(t.config, patch=(2, 2, 2))), r"patch \(2, 2, 2\): .*use strides"),
         (lambda t: build(dict(t.config, kernel_time=(3, 3))), "kernel_time .*3 stages"),
+        (lambda t: build(dict(t.config, pooled=True)), "pooled and causal"),
+        (lambda t: build(dict(t.config, quantizer={"name": "bsq"})), "'bsq': unknown; use one of lfq, fsq, vq"),
+        (
+            lambda t: build(dict(t.config, quantizer={"name": "vq", "size": 4})),
+            r"its fields are \['channels', 'size'\]",
+        ),
     ],
 )
 def test_errors_say_value_rule_remedy(tiny, call, words):

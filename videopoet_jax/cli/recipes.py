@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from videopoet_jax.cli.configuration import require
 from videopoet_jax.cli.sources import augmentation, clips
 from videopoet_jax.data.loader import Loader, make_loader
 
 PyTree = Any
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The adversary of a model in training: fields as in `Recipe`, its batches are what the model made."""
+
+    init: Callable[[jax.Array], PyTree]
+    loss_fn: Callable
+    extra: PyTree
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Recipe:
         preview: (params, extra, folder, step) → figures to log; draws pictures of held-out examples into the folder.
         export: (params, extra, directory) → writes what `from_pretrained` reads.
         start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
+        rival: who learns to tell its outputs from the truth, if the config has one.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -40,16 +52,22 @@ class Recipe:
     preview: Callable[[PyTree, PyTree, Path, int], dict[str, float]] | None
     export: Callable[[PyTree, PyTree, Path], None]
     start: Callable[[str], tuple[PyTree, PyTree]]
+    rival: Rival | None = None
 
 
 def video_tokenizer(config: ConfigDict) -> Recipe:
     """Frames → codes → frames."""
+    from videopoet_jax.data.augment import one_frame
+    from videopoet_jax.data.loader import Part, mixture
     from videopoet_jax.evaluate import quality, sheets
     from videopoet_jax.video import losses
     from videopoet_jax.video.inflation import inflate
     from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
 
-    model = build(config.model.to_dict())
+    model, data = build(config.model.to_dict()), require(config, "data.image_share").data
+    adversary = config.adversary.to_dict() if config.adversary.weight else None
+    perceptual = perceptual_distance(config) if config.loss.perceptual else None
+    extra = losses.initial_extra(perceptual)
 
     def tokenizer(params: PyTree) -> VideoTokenizer:
         return VideoTokenizer(config.model.to_dict(), params)
@@ -64,23 +82,44 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
 
     def start(name: str) -> tuple[PyTree, PyTree]:
-        return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), losses.initial_extra()
+        return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), extra
 
+    source, views = clips(config, "train"), augmentation(config)
+    parts = [Part(source, 1 - data.image_share, config.train.batch_size, _only("video"), views)]
+    if data.image_share:
+        parts.append(Part(source, data.image_share, data.image_batch_size, _only("video"), one_frame(views)))
     return Recipe(
         init=functools.partial(init_params, model),
-        loss_fn=losses.make_loss(model, config.loss.to_dict()),
-        extra=losses.initial_extra(),
-        batches=make_loader(
-            clips(config, "train"),
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            transform=_only("video"),
-            random_transform=augmentation(config),
-        ),
+        loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),
+        extra=extra,
+        batches=mixture(parts, seed=config.seed),
         preview=preview,
         export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
         start=start,
+        rival=adversary and video_rival(config, adversary),
     )
+
+
+def video_rival(config: ConfigDict, adversary: dict) -> Rival:
+    """The discriminator of clips."""
+    from videopoet_jax.video import losses
+
+    data = config.data
+    clip = (1, data.num_frames, data.height, data.width, 3)
+
+    def init(key: jax.Array) -> PyTree:
+        return losses.judge(adversary).init(key, jnp.zeros(clip))["params"]
+
+    return Rival(init, losses.make_adversary_loss(adversary), losses.initial_adversary_extra())
+
+
+def perceptual_distance(config: ConfigDict) -> Any:
+    """LPIPS with the weights that a config names."""
+    from videopoet_jax.layers.lpips import load_lpips
+    from videopoet_jax.video.losses import Perceptual
+
+    model, params = load_lpips(config.loss.perceptual_network)
+    return Perceptual(lambda p, a, b: model.apply({"params": p}, a, b), params, config.loss.perceptual_frames)
 
 
 def audio_tokenizer(config: ConfigDict) -> Recipe:

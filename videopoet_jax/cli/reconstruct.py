@@ -1,6 +1,7 @@
 """`videopoet reconstruct`: any video through the tokenizer and back, in memory that does not grow with its length."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def command(source, out, model, size, fps, report) -> None:
     tokenizer = VideoTokenizer.from_pretrained(model)
     height, width = working_size(info.height, info.width, size, tokenizer.stride[1:])
     frames = iterate_frames(source, fps=fps, height=height, width=width)
-    total = Total(bits=tokenizer.model.code_bits)
+    total = Total(bits=math.log2(tokenizer.vocabulary_size))
     with VideoWriter(out, fps=fps) as writer:
         for piece in Stream(tokenizer).reconstruct(groups(frames, 16)):
             total.add(piece.truth, piece.video, piece.codes)

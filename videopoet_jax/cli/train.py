@@ -65,6 +65,31 @@ def averaged(state):
     return state.params if state.ema_params is None else state.ema_params
 
 
+def optimizer_of(train):
+    """The optimizer of a config's `train`, with its schedule."""
+    from videopoet_jax.training.optimizer import make_optimizer
+    from videopoet_jax.training.schedules import make_schedule
+
+    schedule = make_schedule(
+        name=train["schedule"],
+        peak=train["learning_rate"],
+        steps=train["steps"],
+        warmup_steps=min(
+            train["warmup_steps"], train["steps"] // 10
+        ),  # a short run must get to the peak and down again
+        end=train["learning_rate_end"],
+    )
+    return make_optimizer(
+        name=train["optimizer"],
+        learning_rate=schedule,
+        b1=train["b1"],
+        b2=train["b2"],
+        eps=train["eps"],
+        weight_decay=train["weight_decay"],
+        clip_norm=train["clip_norm"],
+    )
+
+
 class Run:
     """A config and its recipe on this machine's devices."""
 
@@ -84,11 +109,10 @@ class Run:
         """The state before the first step, and the step."""
         import jax
 
+        from videopoet_jax.layers.objective import ADVERSARY
         from videopoet_jax.parallel import initialize
-        from videopoet_jax.training.optimizer import make_optimizer
-        from videopoet_jax.training.schedules import make_schedule
         from videopoet_jax.training.state import create_state
-        from videopoet_jax.training.step import make_train_step
+        from videopoet_jax.training.step import Adversary, make_train_step
 
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
         if train.steps < 1:
@@ -97,25 +121,17 @@ class Run:
             params, extra = recipe.start(self.start)
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
-        schedule = make_schedule(
-            name=train.schedule,
-            peak=train.learning_rate,
-            steps=train.steps,
-            warmup_steps=min(train.warmup_steps, train.steps // 10),  # a short run must get to the peak and down again
-            end=train.learning_rate_end,
-        )
-        optimizer = make_optimizer(
-            name=train.optimizer,
-            learning_rate=schedule,
-            b1=train.b1,
-            b2=train.b2,
-            eps=train.eps,
-            weight_decay=train.weight_decay,
-            clip_norm=train.clip_norm,
-        )
-        decay = train.ema_decay or None
+        decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
+        if recipe.rival:
+            chosen, (own, other) = self.config.adversary, jax.random.split(jax.random.fold_in(key, 1))
+            changes = {name: chosen[name] for name in ("learning_rate", "b1", "b2")}
+            rival_optimizer = optimizer_of({**train, "optimizer": "adam", "weight_decay": 0.0, **changes})
+            rival = initialize(recipe.rival.init, self.mesh, own)
+            rival = create_state(rival, rival_optimizer, mesh=self.mesh, key=other, extra=recipe.rival.extra)
+            extra = {**extra, ADVERSARY: rival}
+            adversary = Adversary(make_train_step(recipe.rival.loss_fn, rival_optimizer, ema_decay=None), chosen.start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
-        return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay)
+        return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
 
     def steps_within(self, minutes: float, workdir: Path, started: float) -> int:
         """How many steps end `minutes` after `started`; written down, so that a resumed run has the same."""

@@ -37,6 +37,19 @@ def make_augment(
     return augment
 
 
+def one_frame(
+    augment: Callable[[Example, np.random.Generator], Example] | None,
+) -> Callable[[Example, np.random.Generator], Example]:
+    """The random transform that takes one frame of a clip, then augments it: uint8 [t h w 3] → [1 h w 3]."""
+
+    def choose(example: Example, rng: np.random.Generator) -> Example:
+        frame = int(rng.integers(len(example["video"])))
+        chosen = {**example, "video": example["video"][frame : frame + 1]}
+        return augment(chosen, rng) if augment else chosen
+
+    return choose
+
+
 def view(
     video: UInt8[np.ndarray, "t h w 3"], height: int, width: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "t h2 w2 3"]:

@@ -1,4 +1,4 @@
-"""Causal convolutions over video [b t h w c] and audio [b s c], and the reshapes between depth and space.
+"""Convolutions over video [b t h w c] and audio [b s c], causal in time, and the reshapes between depth and space.
 
 **Time, 3-D.** Output i sees the frames up to and including i·stride, so the first frame stands alone and 1+4k frames
 stay 1+4k: k−1 zeros go in front of the first chunk. A later chunk of a stream gets `past`, the k−s frames before it:
@@ -70,6 +70,19 @@ def causal_conv3d(
         x = jnp.concatenate([past, x], axis=1) if past.shape[1] else x
         front, skip = 0, max(0, strides[0] - kt)
     return conv_forms.convolve(x[:, skip:], kernel, strides, front, method)
+
+
+def centred_conv3d(
+    x: Float[Array, "b t h w c"],
+    kernel: Float[Array, "kt kh kw c d"],
+    *,
+    strides: tuple[int, int, int] = (1, 1, 1),
+    method: str = "auto",
+) -> Float[Array, "b t2 h2 w2 d"]:
+    """Convolution centred in time as in space, for models that see a clip as a whole: t becomes ceil(t / s)."""
+    before, behind = conv_forms.same(kernel.shape[0])
+    x = jnp.pad(x, ((0, 0), (0, behind), (0, 0), (0, 0), (0, 0))) if behind else x
+    return conv_forms.convolve(x, kernel, strides, before, method)
 
 
 def causal_conv1d(
@@ -171,11 +184,12 @@ class _Conv(nn.Module):
         return y + bias.astype(y.dtype)
 
 
-class CausalConv3D(_Conv):
-    """`causal_conv3d` with its own kernel and bias. `kernel_init` is LeCun's unless a model says otherwise."""
+class Conv3D(_Conv):
+    """`causal_conv3d` or `centred_conv3d` with its own kernel and bias. `kernel_init` is LeCun's by default."""
 
     kernel_size: tuple[int, int, int]
     strides: tuple[int, int, int]
+    causal: bool
     use_bias: bool
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
@@ -185,7 +199,11 @@ class CausalConv3D(_Conv):
     ) -> Float[Array, "b t2 h2 w2 d"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self._kernel(x, shape, ("conv_t", "conv_h", "conv_w"))
-        return self._biased(causal_conv3d(x, kernel, strides=tuple(self.strides), past=past))
+        if self.causal:
+            return self._biased(causal_conv3d(x, kernel, strides=tuple(self.strides), past=past))
+        if past is not None:
+            raise ValueError("past frames for a convolution that is centred in time: only a causal one takes any.")
+        return self._biased(centred_conv3d(x, kernel, strides=tuple(self.strides)))
 
 
 class CausalConv1D(_Conv):

@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+# Where `extra` holds the state of a model that learns to tell this one's outputs from the truth.
+ADVERSARY = "adversary"
+
 
 class Aux(NamedTuple):
     """`loss_fn(params, extra, batch, keys) → (loss, Aux)`.

@@ -20,14 +20,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
+from videopoet_jax.layers.objective import ADVERSARY
 from videopoet_jax.training.state import TrainState, purpose_key
 
 PyTree = Any
 LossFn = Callable[..., tuple[jax.Array, Any]]
 TrainStep = Callable[[TrainState, PyTree], tuple[TrainState, dict[str, jax.Array]]]
-
-
-ADVERSARY = "adversary"  # its place in `TrainState.extra`
 
 
 class Adversary(NamedTuple):

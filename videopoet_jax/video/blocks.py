@@ -5,6 +5,7 @@ causal convolution keeping the frames that it will need again in the variable co
 from call to call.
 """
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from videopoet_jax.layers.conv import CausalConv3D, carry, past_length
+from videopoet_jax.layers.conv import Conv3D, carry, past_length
 from videopoet_jax.parallel.axes import partitioned
 
 Chunk = Literal["whole", "first", "next"]
@@ -23,8 +24,8 @@ EPSILON = 1e-6
 CLIP_AXES = ("batch", "frames", "height", "width", "activation_channels")  # of what lies between two stages
 
 
-class CarriedConv3D(CausalConv3D):
-    """A causal convolution that can also be fed chunk by chunk."""
+class CarriedConv3D(Conv3D):
+    """A convolution that, where it is causal, can also be fed chunk by chunk."""
 
     use_bias: bool = True
 
@@ -39,13 +40,18 @@ class CarriedConv3D(CausalConv3D):
         return super().__call__(x, past)
 
 
-def normalize(x: Float[Array, "b t h w c"], groups: int) -> Float[Array, "b t h w c"]:
-    """Group normalisation by the statistics of each frame alone: over (t, h, w) the past would see the future."""
+def normalize(x: Float[Array, "b t h w c"], groups: int, causal: bool) -> Float[Array, "b t h w c"]:
+    """Group normalisation by the statistics of each frame alone: over (t, h, w) the past would see the future.
+
+    A model that is not causal takes those of the whole clip, as MAGVIT does.
+    """
     channels = x.shape[-1]
     x32 = x.astype(jnp.float32)
     # Sums over pixels first, groups after: two plain reductions, and x is then read once more for the affine map alone.
     means = jnp.mean(x32, axis=(2, 3))
     squares = jnp.mean(jnp.square(x32), axis=(2, 3))
+    if not causal:
+        means, squares = (jnp.mean(s, axis=1, keepdims=True) for s in (means, squares))
     means, squares = (jnp.mean(s.reshape(*s.shape[:2], groups, -1), axis=-1) for s in (means, squares))
     scale = jax.lax.rsqrt(jnp.maximum(squares - jnp.square(means), 0.0) + EPSILON)
     scale, means = (jnp.repeat(s, channels // groups, axis=-1)[:, :, None, None] for s in (scale, means))
@@ -53,15 +59,16 @@ def normalize(x: Float[Array, "b t h w c"], groups: int) -> Float[Array, "b t h 
 
 
 class GroupNorm(nn.Module):
-    """Per-frame group normalisation with a learned scale and bias."""
+    """`normalize` with a learned scale and bias."""
 
     groups: int
+    causal: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
         scale = self.param("scale", partitioned(nn.initializers.ones_init(), "norm"), (x.shape[-1],), jnp.float32)
         bias = self.param("bias", partitioned(nn.initializers.zeros_init(), "norm"), (x.shape[-1],), jnp.float32)
-        return normalize(x, self.groups) * scale.astype(x.dtype) + bias.astype(x.dtype)
+        return normalize(x, self.groups, self.causal) * scale.astype(x.dtype) + bias.astype(x.dtype)
 
 
 class ResBlock(nn.Module):
@@ -70,16 +77,18 @@ class ResBlock(nn.Module):
     features: int
     groups: int
     kernel_time: int
+    causal: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], chunk: Chunk) -> Float[Array, "b t h w d"]:
+        conv, norm = partial(CarriedConv3D, causal=self.causal), partial(GroupNorm, self.groups, self.causal)
         kernel, once = (self.kernel_time, 3, 3), (1, 1, 1)
-        y = nn.swish(GroupNorm(self.groups, name="norm1")(x))
-        y = CarriedConv3D(self.features, kernel, once, name="conv1")(y, chunk)
-        y = nn.swish(GroupNorm(self.groups, name="norm2")(y))
-        y = CarriedConv3D(self.features, kernel, once, name="conv2")(y, chunk)
+        y = nn.swish(norm(name="norm1")(x))
+        y = conv(self.features, kernel, once, name="conv1")(y, chunk)
+        y = nn.swish(norm(name="norm2")(y))
+        y = conv(self.features, kernel, once, name="conv2")(y, chunk)
         if x.shape[-1] != self.features:
-            x = CarriedConv3D(self.features, once, once, name="shortcut")(x, chunk)
+            x = conv(self.features, once, once, name="shortcut")(x, chunk)
         return x + y
 
 

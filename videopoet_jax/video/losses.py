@@ -1,25 +1,40 @@
-"""The tokenizer's training loss without a discriminator: reconstruction, LFQ's entropy, commitment; and what to watch.
+"""The tokenizer's training loss: reconstruction, perceptual distance, the quantizer's penalties, a discriminator.
 
-`make_loss(model, weights)` is the function that the training loop runs: `(params, extra, batch, keys) → (loss, Aux)`.
-`extra` is `initial_extra()` at the start: the number of steps taken, by which the entropy's weight is annealed.
+`make_loss(model, weights)` is the function that the training loop runs: `(params, extra, batch, keys) → (loss, Aux)`,
+and `make_adversary_loss` that of the discriminator, which is shown `Aux.outputs`. `extra` is `initial_extra()` at the
+start: the number of steps taken, by which the entropy's weight is annealed and the adversary waits.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from videopoet_jax.layers.objective import Aux
-from videopoet_jax.video import lfq
+from videopoet_jax.layers import gan
+from videopoet_jax.layers.objective import ADVERSARY, Aux
+from videopoet_jax.video.discriminator import Discriminator
 from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
 
 
-def initial_extra() -> dict[str, Array]:
+class Perceptual(NamedTuple):
+    """How far apart two pictures look: `distance(params, a [n h w 3], b) → [n]`, of pixels in [-1, 1].
+
+    `params` go into `extra["perceptual"]`, so that they are no constants of the program. `frames` of each clip are
+    compared, drawn anew in every step: a network for photographs costs more than the tokenizer. (ours)
+    """
+
+    distance: Callable[[Any, Array, Array], Array]
+    params: Any
+    frames: int
+
+
+def initial_extra(perceptual: Perceptual | None = None) -> dict[str, Any]:
     """The loss's own state before the first step."""
-    return {"step": jnp.zeros((), jnp.int32)}
+    networks = {} if perceptual is None else {"perceptual": perceptual.params}
+    return {"step": jnp.zeros((), jnp.int32), **networks}
 
 
 def entropy_weight(step: Int[Array, ""], weight: float, boost: float, boost_steps: int) -> Float[Array, ""]:
@@ -62,31 +77,45 @@ def code_usage(indices: Int[Array, "*positions"]) -> Float[Array, ""]:
     return (1 + jnp.sum(ordered[1:] != ordered[:-1])) / ordered.size
 
 
-def make_loss(model: VideoTokenizerModel, weights: Config) -> Callable[..., tuple[Array, Aux]]:
-    """The loss function of `model`; `weights` is a config's `loss`:
+def make_loss(
+    model: VideoTokenizerModel,
+    weights: Config,
+    *,
+    adversary: Config | None = None,
+    perceptual: Perceptual | None = None,
+) -> Callable[..., tuple[Array, Aux]]:
+    """The loss function of `model`; `weights` is a config's `loss`, `adversary` its part of that name, if it has one:
 
     reconstruction, l2, l1, foreground — scale, its two parts, the weight of a white pixel; entropy, entropy_boost,
-    entropy_boost_steps, diversity — LFQ's entropy, and the share of its second term; commitment;
-    inverse_temperature — τ of the soft assignment; dtype — of compute.
+    entropy_boost_steps, diversity — the quantizer's entropy, and the share of its second term; commitment, codebook;
+    perceptual; inverse_temperature — τ of the soft assignment; dtype — of compute.
     """
     dtype = jnp.dtype(weights["dtype"])
 
     def loss_fn(params: Any, extra: Any, batch: Mapping[str, Any], keys: Any) -> tuple[Array, Aux]:
-        del keys  # nothing here is random
         video = batch["video"]
         truth = to_pixels(video) if video.dtype == jnp.uint8 else video
         cast = jax.tree.map(lambda p: p.astype(dtype), params)
         out = model.apply({"params": cast}, truth.astype(dtype))
         recon = reconstruction(out.video, truth, l2=weights["l2"], l1=weights["l1"], emphasis=weights["foreground"])
-        entropy = lfq.entropy(out.z, weights["inverse_temperature"])
-        commitment = lfq.commitment(out.z)
+        tau = weights["inverse_temperature"]
+        entropy, commitment, codebook = model.apply({"params": params}, out.z, tau, method="penalties")
         scale = entropy_weight(
             extra["step"], weights["entropy"], weights["entropy_boost"], weights["entropy_boost_steps"]
         )
-        loss = weights["reconstruction"] * recon + weights["commitment"] * commitment
+        loss = weights["reconstruction"] * recon + weights["commitment"] * commitment + weights["codebook"] * codebook
         loss += scale * (entropy.per_sample - weights["diversity"] * entropy.of_mean)
+        seen, outputs = {}, None
+        if perceptual is not None:
+            seen["perceptual"] = look(perceptual, extra["perceptual"], out.video, truth, keys("perceptual"))
+            loss += weights["perceptual"] * seen["perceptual"]
+        if adversary is not None:
+            outputs = {"real": truth.astype(dtype), "fake": out.video}
+            seen["adversarial"] = verdict(adversary, extra, out.video)
+            loss += adversary["weight"] * seen["adversarial"]
         balance = jnp.mean((out.z > 0).astype(jnp.float32), axis=(0, 1, 2, 3))
         metrics = {
+            **seen,
             "loss": loss,
             "reconstruction": recon,
             "psnr": psnr(out.video, truth, jnp.ones_like(truth[..., :1])),
@@ -100,6 +129,70 @@ def make_loss(model: VideoTokenizerModel, weights: Config) -> Callable[..., tupl
             "bit_balance_mean": jnp.mean(jnp.minimum(balance, 1 - balance)),
             "code_usage": code_usage(out.indices),
         }
-        return loss, Aux(metrics, {"step": extra["step"] + 1})
+        return loss, Aux(metrics, {**extra, "step": extra["step"] + 1}, outputs)
+
+    return loss_fn
+
+
+def look(
+    perceptual: Perceptual,
+    params: Any,
+    video: Float[Array, "b t h w 3"],
+    truth: Float[Array, "b t h w 3"],
+    key: PRNGKeyArray,
+) -> Float[Array, ""]:
+    """Mean perceptual distance of some frames of each clip, with replacement."""
+    b, t = video.shape[:2]
+    chosen = jax.random.randint(key, (b, min(t, perceptual.frames)), 0, t)[..., None, None, None]
+    a, c = (jnp.take_along_axis(clip, chosen, axis=1).reshape(-1, *clip.shape[2:]) for clip in (video, truth))
+    return jnp.mean(perceptual.distance(params, a, c.astype(a.dtype)).astype(jnp.float32))
+
+
+def judge(adversary: Config) -> Discriminator:
+    """The discriminator of a config's `adversary`."""
+    return Discriminator(adversary["width"], tuple(adversary["multipliers"]))
+
+
+def verdict(adversary: Config, extra: Any, video: Float[Array, "b t h w 3"]) -> Float[Array, ""]:
+    """What the discriminator holds against these clips; nothing before it starts to learn."""
+
+    def asked(video: Array) -> Array:
+        params = jax.tree.map(lambda p: p.astype(video.dtype), extra[ADVERSARY].params)
+        return gan.generator_loss(judge(adversary).apply({"params": params}, video), adversary["kind"])
+
+    return jax.lax.cond(extra["step"] >= adversary["start"], asked, lambda video: jnp.zeros(()), video)
+
+
+def initial_adversary_extra() -> dict[str, Any]:
+    """The discriminator's own state before its first step."""
+    return {"step": jnp.zeros((), jnp.int32), "averages": gan.no_averages()._asdict()}
+
+
+def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
+    """The discriminator's loss on `{"real": clips, "fake": clips}`, from a config's `adversary`:
+
+    kind — of loss; r1, r1_every — weight of the gradient penalty, and the steps from one to the next; lecam,
+    lecam_decay — weight of LeCAM, and decay of its averages. The other fields say who is trained, when and how fast.
+    """
+    model = judge(adversary)
+
+    def loss_fn(params: Any, extra: Any, outputs: Mapping[str, Array], keys: Any) -> tuple[Array, Aux]:
+        del keys  # nothing here is random
+
+        def logits(video: Array) -> Array:
+            return model.apply({"params": jax.tree.map(lambda p: p.astype(video.dtype), params)}, video)
+
+        real, fake = jnp.split(logits(jnp.concatenate([outputs["real"], outputs["fake"]])).astype(jnp.float32), 2)
+        averages = gan.follow(gan.Averages(**extra["averages"]), real, fake, adversary["lecam_decay"])
+        game, lecam = gan.discriminator_loss(real, fake, adversary["kind"]), gan.lecam(real, fake, averages)
+        penalty = jax.lax.cond(
+            extra["step"] % adversary["r1_every"] == 0,
+            lambda video: gan.r1(logits, video),
+            lambda video: jnp.zeros(()),
+            outputs["real"],
+        )
+        loss = game + adversary["r1"] * penalty + adversary["lecam"] * lecam
+        metrics = {"real": jnp.mean(real), "fake": jnp.mean(fake), "game": game, "r1": penalty, "lecam": lecam}
+        return loss, Aux(metrics, {"step": extra["step"] + 1, "averages": averages._asdict()})
 
     return loss_fn

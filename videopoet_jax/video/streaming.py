@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from videopoet_jax.video import lfq
 from videopoet_jax.video.tokenizer import VideoTokenizer, to_bytes, to_pixels
 
 CHUNK_FRAMES = 16  # Not in the paper; ours: two seconds at 8 fps
@@ -61,6 +60,8 @@ class Stream:
     def __init__(self, tokenizer: VideoTokenizer, chunk_frames: int = CHUNK_FRAMES) -> None:
         self.tokenizer = tokenizer
         self.time = tokenizer.stride[0]
+        if not tokenizer.model.causal:
+            raise ValueError("a tokenizer that is not causal: it must see a clip whole; encode clips one by one.")
         if chunk_frames < self.time or chunk_frames % self.time:
             near = max(1, chunk_frames // self.time) * self.time
             raise ValueError(f"{chunk_frames} frames a chunk: needs a multiple of {self.time}; use {near}.")
@@ -106,13 +107,12 @@ class Stream:
 
     def _run_encoder(self, variables: dict[str, Any], video: jax.Array, chunk: str) -> tuple[jax.Array, Any]:
         pixels = to_pixels(video).astype(self.tokenizer.dtype)
-        z, state = self.tokenizer.model.apply(variables, pixels, chunk, method="encode", mutable=["past"])
-        return lfq.indices(z), state.get("past", {})
+        index, state = self.tokenizer.model.apply(variables, pixels, chunk, method="to_indices", mutable=["past"])
+        return index, state.get("past", {})
 
     def _run_decoder(self, variables: dict[str, Any], index: jax.Array, chunk: str) -> tuple[jax.Array, Any]:
         model, dtype = self.tokenizer.model, self.tokenizer.dtype
-        codes = lfq.codes_from_indices(index, model.code_bits).astype(dtype)
-        video, state = model.apply(variables, codes, chunk, method="decode", mutable=["past"])
+        video, state = model.apply(variables, index, dtype, chunk, method="from_indices", mutable=["past"])
         return to_bytes(video), state.get("past", {})
 
     @functools.cached_property

@@ -3,6 +3,11 @@
 tokenizer = VideoTokenizer.from_pretrained("nano")
 codes = tokenizer.encode(video).codes          # uint8 [17 64 64 3] → int32 [5 4 4]
 video = tokenizer.decode(codes)                # and back
+
+The first frame stands alone, so a clip has 1 + 4·k frames. Any other number is filled up by repeating the last frame,
+and `decode(codes, num_frames)` cuts off what was filled in:
+
+    frames 0 1 2 3 4 5   →   0 1 2 3 4 5 5 5 5   →   codes of 3 latent frames   →   9 frames, of which 6 are kept
 """
 
 import dataclasses
@@ -24,10 +29,10 @@ from ml_collections import ConfigDict
 from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
-from videopoet_jax.video import lfq
 from videopoet_jax.video.blocks import Chunk, Size3
 from videopoet_jax.video.decoder import Decoder
 from videopoet_jax.video.encoder import Encoder
+from videopoet_jax.video.quantizers import Penalties, make_quantizer
 
 MODEL_TYPE = "videopoet_video_tokenizer"
 FOLDER = "video_tokenizer"
@@ -44,24 +49,30 @@ class Reconstruction(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """`codes` in [0, vocabulary_size), one for each latent position."""
+    """`codes` in [0, vocabulary_size), one for each latent position; `num_frames` that were given."""
 
     codes: Int[Array, "*b t h w"]
+    num_frames: int
 
 
 class VideoTokenizerModel(nn.Module):
-    """MAGVIT-v2: causal encoder, lookup-free quantizer, causal decoder. Per-stage fields run from pixels to latents.
+    """MAGVIT-v2: causal encoder, quantizer, causal decoder. Per-stage fields run from pixels to latents.
 
     Fields: patch — pixels folded into channels before the first convolution (1 in time); strides — between stages;
-    code_bits — k of the 2^k codes; groups — of every GroupNorm; kernel_time — taps in time of a stage's convolutions;
-    encoder_widths, encoder_blocks, decoder_widths, decoder_blocks — channels and residual blocks of each stage;
-    decoder_middle_blocks — those before the decoder's first AdaGN; upsample_kernel — of the convolutions before a
-    depth-to-space; remat — compute the blocks' activations again in the backward pass.
+    quantizer — its name and fields (`quantizers`); causal — whether a frame sees only those before it; pooled —
+    means and nearest neighbours between stages instead of learned resampling; adaptive — AdaGN in the decoder; groups —
+    of every GroupNorm; kernel_time — taps in time of a stage's convolutions; encoder_widths, encoder_blocks,
+    decoder_widths, decoder_blocks — channels and residual blocks of each stage; decoder_middle_blocks — those before
+    the decoder's first AdaGN; upsample_kernel — of the convolutions of an upsampling; remat — compute the blocks'
+    activations again in the backward pass.
     """
 
     patch: Size3
     strides: tuple[Size3, ...]
-    code_bits: int
+    quantizer: Config
+    causal: bool
+    pooled: bool
+    adaptive: bool
     groups: int
     kernel_time: tuple[int, ...]
     encoder_widths: tuple[int, ...]
@@ -73,12 +84,20 @@ class VideoTokenizerModel(nn.Module):
     remat: bool
 
     def setup(self) -> None:
-        shared = dict(patch=self.patch, strides=self.strides, groups=self.groups, remat=self.remat)
+        shared = dict(
+            patch=self.patch,
+            strides=self.strides,
+            groups=self.groups,
+            causal=self.causal,
+            pooled=self.pooled,
+            remat=self.remat,
+        )
+        self.codes = make_quantizer(self.quantizer)
         self.encoder = Encoder(
             widths=self.encoder_widths,
             blocks=self.encoder_blocks,
             kernel_time=self.kernel_time,
-            code_bits=self.code_bits,
+            channels=self.codes.channels,
             **shared,
         )
         self.decoder = Decoder(
@@ -87,6 +106,7 @@ class VideoTokenizerModel(nn.Module):
             blocks=self.decoder_blocks,
             kernel_time=self.kernel_time,
             upsample_kernel=self.upsample_kernel,
+            adaptive=self.adaptive,
             **shared,
         )
 
@@ -100,12 +120,26 @@ class VideoTokenizerModel(nn.Module):
         return self.encoder(video, chunk).astype(jnp.float32)
 
     def decode(self, codes: Float[Array, "b t h w k"], chunk: Chunk = "whole") -> Float[Array, "b t2 h2 w2 3"]:
-        """±1 codes → pixels in about [-1, 1]."""
+        """What the quantizer makes of latents → pixels in about [-1, 1]."""
         return self.decoder(codes, chunk)
+
+    def to_indices(self, video: Float[Array, "b t h w 3"], chunk: Chunk = "whole") -> Int[Array, "b t2 h2 w2"]:
+        """Pixels in [-1, 1] → one code for each latent position."""
+        return self.codes.indices(self.encode(video, chunk))
+
+    def from_indices(
+        self, index: Int[Array, "b t h w"], dtype: Any, chunk: Chunk = "whole"
+    ) -> Float[Array, "b t2 h2 w2 3"]:
+        """Codes → pixels in about [-1, 1], computed in `dtype`."""
+        return self.decode(self.codes.lookup(index).astype(dtype), chunk)
+
+    def penalties(self, z: Float[Array, "b t h w k"], inverse_temperature: float) -> Penalties:
+        """The quantizer's terms of the training loss."""
+        return self.codes.penalties(z, inverse_temperature)
 
     def __call__(self, video: Float[Array, "b t h w 3"]) -> Reconstruction:
         z = self.encode(video)
-        quantized = lfq.quantize(z)
+        quantized = self.codes(z)
         return Reconstruction(self.decode(quantized.codes.astype(video.dtype)), z, quantized.indices)
 
 
@@ -113,6 +147,8 @@ def build(config: Config) -> VideoTokenizerModel:
     """The module of a config; lists (as JSON has them) become tuples."""
 
     def frozen(value: Any) -> Any:
+        if isinstance(value, Mapping | ConfigDict):
+            return {key: frozen(v) for key, v in value.items()}
         return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
     model = VideoTokenizerModel(**{key: frozen(value) for key, value in config.items()})
@@ -124,13 +160,16 @@ def build(config: Config) -> VideoTokenizerModel:
             )
     if model.patch[0] != 1:
         raise ValueError(f"patch {model.patch}: the first frame stands alone, so a patch spans 1 frame; use strides.")
+    if model.pooled and model.causal:
+        raise ValueError("pooled and causal: a mean over frames sees ahead of the first; turn one of the two off.")
+    make_quantizer(model.quantizer)
     return model
 
 
 def init_params(model: VideoTokenizerModel, key: PRNGKeyArray) -> dict[str, Any]:
     """New parameters, boxed; they depend on no size of clip."""
     time, height, width = model.stride
-    return model.init(key, jnp.zeros((1, 1 + time, height, width, 3)))["params"]
+    return model.init(key, jnp.zeros((1, time + model.causal, height, width, 3)))["params"]
 
 
 def to_pixels(video: UInt8[Array, "*b t h w 3"] | UInt8[np.ndarray, "*b t h w 3"]) -> Float[Array, "*b t h w 3"]:
@@ -147,7 +186,7 @@ class VideoTokenizer:
     """A video tokenizer with its parameters. It computes in `dtype`: bfloat16 on accelerators, float32 on CPU."""
 
     def __init__(self, config: Config, params: Mapping[str, Any], dtype: str | None = None) -> None:
-        self.config = dict(config)
+        self.config = {key: dict(v) if isinstance(v, Mapping | ConfigDict) else v for key, v in config.items()}
         self.model = build(config)
         self.dtype = jnp.dtype(compute_dtype(dtype))
         self.params = jax.tree.map(lambda p: jnp.asarray(p, self.dtype), dict(params))
@@ -170,44 +209,50 @@ class VideoTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """2^bits: codes are 0 … vocabulary_size - 1."""
-        return 2**self.model.code_bits
+        """Codes are 0 … vocabulary_size - 1."""
+        return make_quantizer(self.model.quantizer).size
 
     @property
     def stride(self) -> Size3:
         """Frames, height and width of pixels that one further latent stands for."""
         return self.model.stride
 
+    def filled_frames(self, frames: int) -> int:
+        """Frames that a clip is filled up to: at stride 4 `1 2 5 6 17 → 1 5 5 9 17`; not causal, `1 4 17 → 4 4 20`."""
+        alone, time = int(self.model.causal), self.stride[0]
+        return alone + -(-(frames - alone) // time) * time
+
     def grid(self, frames: int, height: int, width: int) -> Size3:
         """Latent grid of a clip: `(17, 64, 64) → (5, 4, 4)` at stride (4, 16, 16).
 
         Raises:
-            ValueError: frames not 1 + stride·k, or a side that is no multiple of its stride.
+            ValueError: no frame, or a side that is no multiple of its stride.
         """
         time, *space = self.stride
-        if frames < 1 or (frames - 1) % time:
-            near = 1 + max(0, frames - 1) // time * time
-            raise ValueError(
-                f"{frames} frames: a clip has 1 + {time}·k (the first frame stands alone); use {near} or {near + time}."
-            )
+        if frames < 1:
+            raise ValueError(f"{frames} frames: there is nothing to encode; give at least one.")
         for name, size, stride in zip(("height", "width"), (height, width), space, strict=True):
             if size < 1 or size % stride:
                 below = size // stride * stride
                 choice = f"{below} or {below + stride}" if below else f"{stride}"
                 raise ValueError(f"{name} {size}: needs a multiple of {stride}; resize or crop to {choice}.")
-        return 1 + (frames - 1) // time, height // space[0], width // space[1]
+        return -(-self.filled_frames(frames) // time), height // space[0], width // space[1]
 
     def encode(self, video: np.ndarray | Array) -> Encoded:
-        """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]."""
+        """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]; any number of frames (see above)."""
         if video.ndim not in (4, 5) or video.shape[-1] != 3 or video.dtype != np.uint8:
             raise ValueError(f"video {video.dtype} {list(video.shape)}: give uint8 [t h w 3] or [b t h w 3].")
+        frames = video.shape[-4]
         self.grid(*video.shape[-4:-1])
-        if video.ndim == 4:
-            return Encoded(self._encode(self.params, video[None])[0])
-        return Encoded(self._encode(self.params, video))
+        missing = self.filled_frames(frames) - frames
+        batch = video[None] if video.ndim == 4 else video
+        if missing:
+            batch = np.concatenate([batch, np.repeat(batch[:, -1:], missing, axis=1)], axis=1)
+        codes = self._encode(self.params, batch)
+        return Encoded(codes[0] if video.ndim == 4 else codes, frames)
 
-    def decode(self, codes: np.ndarray | Array) -> UInt8[np.ndarray, "*b t h w 3"]:
-        """Codes → frames: integers, one clip [t h w] or a batch [b t h w]."""
+    def decode(self, codes: np.ndarray | Array, num_frames: int | None = None) -> UInt8[np.ndarray, "*b t h w 3"]:
+        """Codes → frames: integers, one clip [t h w] or a batch [b t h w]; the first `num_frames`, or all."""
         if codes.ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
         if codes.size == 0:
@@ -219,20 +264,21 @@ class VideoTokenizer:
             )
         batch = codes[None] if codes.ndim == 3 else codes
         video = np.asarray(self._decode(self.params, jnp.asarray(batch, jnp.int32)))
+        if num_frames is not None and not 1 <= num_frames <= video.shape[1]:
+            raise ValueError(f"num_frames {num_frames}: these codes are {video.shape[1]} frames; use 1 to as many.")
+        video = video[:, :num_frames]
         return video[0] if codes.ndim == 3 else video
 
     @functools.cached_property
     def _encode(self):
         def run(params, video):
-            z = self.model.apply({"params": params}, to_pixels(video).astype(self.dtype), method="encode")
-            return lfq.indices(z)
+            return self.model.apply({"params": params}, to_pixels(video).astype(self.dtype), method="to_indices")
 
         return jax.jit(run)
 
     @functools.cached_property
     def _decode(self):
         def run(params, codes):
-            bits = lfq.codes_from_indices(codes, self.model.code_bits).astype(self.dtype)
-            return to_bytes(self.model.apply({"params": params}, bits, method="decode"))
+            return to_bytes(self.model.apply({"params": params}, codes, self.dtype, method="from_indices"))
 
         return jax.jit(run)
