@@ -67,8 +67,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.adversary.width, c.adversary.multipliers = 128, (2, 4, 4, 4, 4)  # [fig]
     c.adversary.r1, c.adversary.r1_every = 10.0, 20  # [O2]
     c.adversary.lecam, c.adversary.lecam_decay = 0.001, 0.999  # [v1]; the decay: ours
+    c.adversary.optimizer, c.adversary.b1, c.adversary.b2 = "adam", 0.0, 0.99  # [O2]
     c.adversary.learning_rate = 8e-5  # [O2]: 0.8 of the tokenizer's
-    c.adversary.b1, c.adversary.b2 = 0.0, 0.99  # [O2]
 
     c.train = ConfigDict()
     c.train.batch_size, c.train.steps = 256, 500_000  # ours

@@ -124,8 +124,8 @@ class Run:
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
         if recipe.rival:
             chosen, (own, other) = self.config.adversary, jax.random.split(jax.random.fold_in(key, 1))
-            changes = {name: chosen[name] for name in ("learning_rate", "b1", "b2")}
-            rival_optimizer = optimizer_of({**train, "optimizer": "adam", "weight_decay": 0.0, **changes})
+            # What its config does not name is as in `train`.
+            rival_optimizer = optimizer_of({name: chosen.get(name, value) for name, value in train.items()})
             rival = initialize(recipe.rival.init, self.mesh, own)
             rival = create_state(rival, rival_optimizer, mesh=self.mesh, key=other, extra=recipe.rival.extra)
             extra = {**extra, ADVERSARY: rival}

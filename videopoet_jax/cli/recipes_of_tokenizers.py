@@ -1,0 +1,136 @@
+"""Recipes of the video and the audio tokenizer, and of the discriminators they train against."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from videopoet_jax.cli.configuration import require
+from videopoet_jax.cli.recipes import PyTree, Recipe, Rival
+from videopoet_jax.cli.sources import augmentation, clips
+from videopoet_jax.data.loader import Part, make_loader, mixture
+
+
+def video_tokenizer(config: ConfigDict) -> Recipe:
+    """Frames → codes → frames."""
+    from videopoet_jax.data.augment import one_frame
+    from videopoet_jax.evaluate import quality, sheets
+    from videopoet_jax.video import losses
+    from videopoet_jax.video.inflation import inflate
+    from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
+
+    model, data = build(config.model.to_dict()), require(config, "data.image_share").data
+    adversary = config.adversary.to_dict() if config.adversary.weight else None
+    perceptual = perceptual_distance(config) if config.loss.perceptual else None
+    extra = losses.initial_extra(perceptual)
+
+    def tokenizer(params: PyTree) -> VideoTokenizer:
+        return VideoTokenizer(config.model.to_dict(), params)
+
+    def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
+        held_out = clips(config, "held_out", size=8)
+        video = np.stack([held_out[i]["video"] for i in range(min(8, len(held_out)))])
+        trained = tokenizer(params)
+        copies = trained.decode(trained.encode(video).codes)
+        rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("decoded", c))]
+        sheets.save_contact_sheet(folder / f"{step:08d}.png", rows)
+        return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
+
+    def start(name: str) -> tuple[PyTree, PyTree]:
+        return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), extra
+
+    source, views = clips(config, "train"), augmentation(config)
+    parts = [Part(source, 1 - data.image_share, config.train.batch_size, _only("video"), views)]
+    if data.image_share:
+        parts.append(Part(source, data.image_share, data.image_batch_size, _only("video"), one_frame(views)))
+    return Recipe(
+        init=functools.partial(init_params, model),
+        loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),
+        extra=extra,
+        batches=mixture(parts, seed=config.seed),
+        preview=preview,
+        export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
+        start=start,
+        rival=adversary and video_rival(config, adversary),
+    )
+
+
+def video_rival(config: ConfigDict, adversary: dict) -> Rival:
+    """The discriminator of clips."""
+    from videopoet_jax.video import losses
+
+    data = config.data
+    clip = (1, data.num_frames, data.height, data.width, 3)
+
+    def init(key: jax.Array) -> PyTree:
+        return losses.judge(adversary).init(key, jnp.zeros(clip))["params"]
+
+    return Rival(init, losses.make_adversary_loss(adversary), losses.initial_adversary_extra())
+
+
+def perceptual_distance(config: ConfigDict) -> Any:
+    """LPIPS with the weights that a config names."""
+    from videopoet_jax.layers.lpips import load_lpips
+    from videopoet_jax.video.losses import Perceptual
+
+    model, params = load_lpips(config.loss.perceptual_network)
+    return Perceptual(lambda p, a, b: model.apply({"params": p}, a, b), params, config.loss.perceptual_frames)
+
+
+def audio_tokenizer(config: ConfigDict) -> Recipe:
+    """Sound → codes → sound, on random crops."""
+    from videopoet_jax.audio.crops import make_crop
+    from videopoet_jax.audio.losses import initial_extra, make_loss
+    from videopoet_jax.audio.soundstream import SoundStream
+    from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
+    from videopoet_jax.evaluate import quality
+
+    model, data = SoundStream(**config.model), config.data
+
+    crop = make_crop(
+        samples=data.crop,
+        start_share=data.start_share,
+        transient_share=data.transient_share,
+        peak_normalise=data.peak_normalise,
+        quietest=data.quietest,
+    )
+
+    def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
+        trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
+        held_out = clips(config, "held_out", size=8, sound=True)
+        sounds = [held_out[i]["audio"] for i in range(min(8, len(held_out)))]
+        copies = [trained.decode(trained.encode(sound).codes) for sound in sounds]
+        ratios = [float(quality.si_sdr(s[: len(c)], c)) for s, c in zip(sounds, copies, strict=True)]
+        heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
+        return {"si_sdr": float(np.mean(heard))} if heard else {}
+
+    def start(name: str) -> tuple[PyTree, PyTree]:
+        other = AudioTokenizer.from_pretrained(name)
+        return other.params, {**initial_extra(config), "codebooks": other.codebooks}
+
+    return Recipe(
+        init=lambda key: init_variables(model, key)["params"],
+        loss_fn=make_loss(config),
+        extra=initial_extra(config),
+        batches=make_loader(
+            clips(config, "train", sound=True),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            random_transform=crop,
+        ),
+        preview=preview,
+        export=lambda params, extra, directory: AudioTokenizer(
+            config.model.to_dict(), params, extra["codebooks"]
+        ).save_pretrained(directory),
+        start=start,
+    )
+
+
+def _only(*names: str) -> Callable[[dict], dict]:
+    """A transform that keeps these entries of an example."""
+    return lambda example: {name: example[name] for name in names}
