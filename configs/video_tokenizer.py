@@ -3,7 +3,8 @@
 Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantize-pytorch issue 88;
 [O2] cofe-ai/O2-MAGVIT2; [v1] google-research/magvit. `base` is half as wide as `large`, which is the figure; `huge` is
 half as wide again and has 1 B parameters; `fast` folds pixels into channels first. `magvit1` and `per_frame` are what
-came before: MAGVIT's 3-D VQ that is not causal, and a tokenizer of single pictures.
+came before: MAGVIT's 3-D VQ that is not causal, and a tokenizer of single pictures. `study` is a narrow `base` that two
+cores can train, to compare parts with each other (tests/benchmarks/tokenizer_study.py).
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 VARIANTS = (
     *("nano", "nano_image", "local", "local_image"),
     *("base", "base_image", "large", "large_image", "huge"),
-    *("fast", "magvit1", "per_frame"),
+    *("fast", "magvit1", "per_frame", "study"),
 )
 
 
@@ -96,7 +97,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if arg == "per_frame":
         c.model.strides, c.model.kernel_time = ((1, 2, 2),) * 3, (1, 1, 1, 1)
         c.data.image_share = 0.0
-    if arg in ("nano", "nano_image", "local", "local_image"):
+    if arg in ("nano", "nano_image", "local", "local_image", "study"):
         _small(c)
     if arg in ("local", "local_image"):
         c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
@@ -104,6 +105,15 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.zoom, c.data.mirror, c.data.tint = 1.5, True, 0.2
         c.loss.foreground = 1.0
         c.loss.diversity = 1.0  # no black background: every token has something to say
+    if arg == "study":
+        c.model.patch, c.model.strides = (1, 2, 2), ((2, 2, 2), (2, 2, 2))  # 17×64×64 → 5×8×8
+        c.model.kernel_time, c.model.groups = (3, 3, 3), 4
+        c.model.encoder_widths = c.model.decoder_widths = (24, 48, 96)
+        c.model.encoder_blocks, c.model.decoder_blocks, c.model.decoder_middle_blocks = (1, 2, 2), (1, 2, 2), 1
+        c.data.source = "folder"
+        c.data.zoom, c.data.mirror = 1.25, True
+        c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.1, 1.0
+        c.train.batch_size, c.train.steps = 4, 600
     if arg in ("nano_image", "local_image"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100
