@@ -102,3 +102,36 @@ def test_codebooks_of_another_config_are_refused(fields, variables):
 def test_too_many_levels_are_refused(tokenizer, noise):
     with pytest.raises(ValueError, match="7 levels.*has 3"):
         tokenizer.encode(noise, levels=7)
+
+
+@pytest.mark.parametrize("size", [1, 37, 1000, 4000])
+def test_pieces_give_what_the_whole_gives(tokenizer, noise, size):
+    """Sound in pieces of any length, and its codes too: the same bits."""
+    sound = np.asarray(noise[0])[:3997]
+    whole = tokenizer.encode(sound).codes
+    pieces = [sound[i : i + size] for i in range(0, len(sound), size)]
+    streamed = list(tokenizer.encode_pieces(pieces))
+    assert_array_equal(np.concatenate(streamed), whole)
+    assert len(streamed) == 5  # windows of 106 frames: none waited for the end
+    codes = [whole[i : i + size] for i in range(0, len(whole), size)]
+    assert_array_equal(np.concatenate(list(tokenizer.decode_pieces(codes))), tokenizer.decode(whole))
+
+
+@pytest.mark.parametrize("frames", [105, 106, 107])
+def test_pieces_may_end_on_a_window(fields, variables, tokenizer, noise, frames):
+    sound = np.asarray(noise[0])[: frames * 8]
+    assert_array_equal(np.concatenate(list(tokenizer.encode_pieces([sound]))), tokenizer.encode(sound).codes)
+    many = AudioTokenizer(fields, variables["params"], variables["codebooks"], rows=4)
+    assert_array_equal(np.concatenate(list(many.encode_pieces([sound], 2))), many.encode(sound, 2).codes)
+
+
+def test_pieces_of_less_than_a_frame_have_no_codes(tokenizer):
+    assert list(tokenizer.encode_pieces([])) == [] == list(tokenizer.encode_pieces([np.zeros(7, np.float32)]))
+    assert list(tokenizer.decode_pieces([])) == []
+
+
+def test_bad_pieces_are_named(tokenizer):
+    with pytest.raises(ValueError, match="2 values that are NaN"):
+        list(tokenizer.encode_pieces([np.zeros(9, np.float32), np.full(2, np.nan, np.float32)]))
+    with pytest.raises(ValueError, match="\\[0, 16\\)"):
+        list(tokenizer.decode_pieces([np.full((1, 1), 16)]))

@@ -5,7 +5,8 @@
     audio.crops                    the stretches of sound that training hears
     audio.losses                   spectral, waveform and commitment losses, the training loss
     audio.soundstream              the three as one module
-    audio.tokenizer                AudioTokenizer: load, save, encode, decode at one fixed shape
+    audio.windows                  causal functions over sounds of any length, at one fixed shape
+    audio.tokenizer                AudioTokenizer: load, save, encode, decode, whole or in pieces
 
 Public names are imported on first use.
 """

@@ -3,15 +3,17 @@
     tokenizer = AudioTokenizer.from_pretrained("nano")
     codes = tokenizer.encode(waveform).codes        # float32 [s] or [b s] → int [f q] or [b f q], f = floor(s / 320)
     sound = tokenizer.decode(codes)                 # → float32 [320·f] or [b 320·f]
+    for codes in tokenizer.encode_pieces(chunks)    # a film's sound, never whole in memory; decode_pieces likewise
 
-A sound of any length is cut into windows of one fixed size that overlap by what the network looks back. So memory
-does not grow with the length, nothing is compiled twice, and a clip has the same codes alone, in a batch, and as the
-beginning of a longer one (XLA rounds differently for different shapes; here there is one shape).
+A sound of any length is cut into windows of one fixed size that overlap by what the network looks back (`windows`). So
+the network's memory does not grow with the length, nothing is compiled twice, and a clip has the same codes alone, in
+a batch, in pieces, and as the beginning of a longer one (XLA rounds differently for different shapes; here there is
+one shape).
 """
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +24,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
 from videopoet_jax.audio.soundstream import SoundStream, lookback
+from videopoet_jax.audio.windows import Windows, blocks
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
 MODEL_TYPE, PART = "videopoet_audio_tokenizer", "audio_tokenizer"
-WINDOW_FRAMES = 106  # ours: the sound of a 17-frame clip is one window
 
 
 class Encoded(NamedTuple):
@@ -60,8 +62,8 @@ class AudioTokenizer:
         self.samples_per_frame = math.prod(self.model.strides)
         self.rows = rows
         back = lookback(self.model.strides, self.model.dilations, self.model.kernel_size)
-        self._encode = _Windows(self._jit(SoundStream.encode), back[0], rows)
-        self._decode = _Windows(self._jit(SoundStream.decode), back[1], rows)
+        self._encode = Windows(self._jit(SoundStream.encode), back[0], rows)
+        self._decode = Windows(self._jit(SoundStream.decode), back[1], rows)
 
     @property
     def vocabulary_size(self) -> int:
@@ -132,21 +134,30 @@ class AudioTokenizer:
         codes = np.asarray(codes)
         if codes.ndim not in (2, 3) or not np.issubdtype(codes.dtype, np.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [f q] or [b f q].")
-        alone, codes = codes.ndim == 2, codes[None] if codes.ndim == 2 else codes
-        b, f, q = codes.shape
-        self._checked_levels(q)
-        if b == 0 or f == 0:
-            raise ValueError(
-                f"codes of shape {codes.shape}: need at least one clip and one frame; encode a sound first."
-            )
-        if codes.min() < 0 or codes.max() >= self.vocabulary_size:
-            raise ValueError(
-                f"codes from {codes.min()} to {codes.max()}: must lie in [0, {self.vocabulary_size}); "
-                "subtract the vocabulary's audio offset first."
-            )
-        pieces = self._decode(lambda x: x, codes.astype(np.int32))
-        sound = np.clip(pieces.reshape(b, -1), -1.0, 1.0)
+        alone, codes = codes.ndim == 2, self._checked_codes(codes[None] if codes.ndim == 2 else codes)
+        sound = np.clip(self._decode(lambda x: x, codes).reshape(len(codes), -1), -1.0, 1.0)
         return sound[0] if alone else sound
+
+    def encode_pieces(
+        self, pieces: Iterable[Float[np.ndarray, "_s"]], levels: int | None = None
+    ) -> Iterator[Int[np.ndarray, "_f q"]]:
+        """`encode` of a sound that comes in pieces of any lengths: the same codes, in constant memory.
+
+        A sound shorter than a frame has none.
+
+        Raises:
+            ValueError: a piece that is not mono, not floating point or not finite; too many levels.
+        """
+        wanted = self._checked_levels(levels)
+        framed = blocks(map(_checked_values, pieces), self.samples_per_frame)
+        for codes in self._encode.stream(lambda x: x.reshape(len(x), -1), framed):
+            yield codes[:, :wanted]
+
+    def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, "_s"]]:
+        """`decode` of codes that come in pieces of any lengths: the same sound, in constant memory."""
+        checked = (self._checked_codes(piece[None])[0] for piece in pieces if len(piece))
+        for sound in self._decode.stream(lambda x: x, checked):
+            yield np.clip(sound.reshape(-1), -1.0, 1.0)
 
     def _jit(self, method: Callable) -> Callable[[Array], Array]:
         apply = jax.jit(lambda params, books, x: self.model.apply(_variables(params, books), x, method=method))
@@ -158,48 +169,43 @@ class AudioTokenizer:
             raise ValueError(f"{levels} levels: this tokenizer has {self.levels}; ask for 1 to {self.levels}.")
         return levels
 
+    def _checked_codes(self, codes: Int[np.ndarray, "b f q"]) -> Int[np.ndarray, "b f q"]:
+        b, f, q = codes.shape
+        self._checked_levels(q)
+        if b == 0 or f == 0:
+            raise ValueError(
+                f"codes of shape {codes.shape}: need at least one clip and one frame; encode a sound first."
+            )
+        if codes.min() < 0 or codes.max() >= self.vocabulary_size:
+            raise ValueError(
+                f"codes from {codes.min()} to {codes.max()}: must lie in [0, {self.vocabulary_size}); "
+                "subtract the vocabulary's audio offset first."
+            )
+        return codes.astype(np.int32)
+
     def _checked_sound(self, sound: np.ndarray) -> Float[np.ndarray, "b s"]:
         if sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[1] in (1, 2) and sound.shape[0] > 2):
             raise ValueError(
                 f"sound of shape {sound.shape}: need mono, [samples] or [batch, samples]; average the channels."
             )
-        if not np.issubdtype(sound.dtype, np.floating):
-            raise ValueError(f"sound of type {sound.dtype}: need float in [-1, 1]; divide 16-bit integers by 32768.")
-        sound = np.atleast_2d(sound).astype(np.float32)
+        sound = _checked_values(sound)
+        sound = np.atleast_2d(sound)
         if sound.size == 0 or sound.shape[1] < self.samples_per_frame:
             raise ValueError(
                 f"sound of {sound.shape[1]} samples × {sound.shape[0]}: one frame is {self.samples_per_frame} samples; "
                 f"pad it with zeros to at least {self.samples_per_frame}."
             )
-        if not np.isfinite(sound).all():
-            bad = int(np.size(sound) - np.isfinite(sound).sum())
-            raise ValueError(f"sound with {bad} values that are NaN or infinite: all must be finite; repair the file.")
         return sound
 
 
-class _Windows:
-    """Applies a causal function [rows n …] → [rows n …] to sequences of any length, always at one shape.
-
-    Windows of `window` frames start every `window − back` frames; of all but the first, the first `back` outputs are
-    dropped, whose past is cut off. What is missing at the end is zeros, which a causal function cannot hear.
-    """
-
-    def __init__(self, function: Callable[[Array], Array], back: int, rows: int):
-        self.function, self.back, self.rows = function, back, rows
-        self.window = max(WINDOW_FRAMES, 2 * back)
-
-    def __call__(self, prepare: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-        b, f = x.shape[:2]
-        step = self.window - self.back
-        number = 1 + max(0, -(-(f - self.window) // step))
-        long = np.pad(x, [(0, 0), (0, (number - 1) * step + self.window - f)] + [(0, 0)] * (x.ndim - 2))
-        cut = np.stack([long[:, i * step : i * step + self.window] for i in range(number)], axis=1)
-        cut = cut.reshape(b * number, *cut.shape[2:])
-        cut = np.pad(cut, [(0, -len(cut) % self.rows)] + [(0, 0)] * (cut.ndim - 1))
-        groups = [np.asarray(self.function(prepare(cut[i : i + self.rows]))) for i in range(0, len(cut), self.rows)]
-        out = np.concatenate(groups)[: b * number].reshape(b, number, self.window, -1)
-        kept = [out[:, 0], *(out[:, i, self.back :] for i in range(1, number))]
-        return np.concatenate(kept, axis=1)[:, :f]
+def _checked_values(sound: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    sound = np.asarray(sound)
+    if not np.issubdtype(sound.dtype, np.floating):
+        raise ValueError(f"sound of type {sound.dtype}: need float in [-1, 1]; divide 16-bit integers by 32768.")
+    if not np.isfinite(sound).all():
+        bad = int(np.size(sound) - np.isfinite(sound).sum())
+        raise ValueError(f"sound with {bad} values that are NaN or infinite: all must be finite; repair the file.")
+    return sound.astype(np.float32)
 
 
 def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def deal(pieces: Iterable[np.ndarray], first: int, then: int) -> Iterator[np.nda
     for piece in pieces:
         held.append(np.asarray(piece))
         while sum(map(len, held)) >= size:
-            joined = np.concatenate(held)
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
             yield joined[:size]
             held, size = [joined[size:]], then
     rest = np.concatenate(held) if held else np.empty(0)
