@@ -95,5 +95,5 @@ def test_debug_shows_the_traceback():
 
 
 def test_commands_are_listed_in_the_order_of_use():
-    assert list(COMMANDS)[:3] == ["generate", "reconstruct", "train"]
+    assert list(COMMANDS)[:5] == ["generate", "reconstruct", "tokenize", "detokenize", "train"]
     assert videopoet.list_commands(click.Context(videopoet)) == list(COMMANDS)

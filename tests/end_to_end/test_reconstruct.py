@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from videopoet_jax.cli.films import groups
 from videopoet_jax.cli.main import main
-from videopoet_jax.cli.reconstruct import groups, working_size
 from videopoet_jax.data.media import VideoWriter, probe, write_video
 from videopoet_jax.data.moving_digits import render
 
@@ -24,18 +24,6 @@ def test_a_clip_of_the_world_comes_back_recognisable(tmp_path):
     # 22 frames are 1 + 21: 7 latents of 16 tokens of 18 bits
     assert figures["bits_per_pixel"] == pytest.approx(7 * 16 * 18 / (22 * 64 * 64))
     assert probe(tmp_path / "out.mp4").frames == 22
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [((720, 1280, 64), (64, 112)), ((1280, 720, 64), (64, 32)), ((64, 64, 64), (64, 64))]
-)
-def test_the_working_size_keeps_the_aspect_in_multiples_of_the_stride(size, expected):
-    assert working_size(*size, (16, 16)) == expected
-
-
-def test_a_size_below_the_stride_is_refused():
-    with pytest.raises(ValueError, match="--size 8: the tokenizer works on multiples of 16"):
-        working_size(720, 1280, 8, (16, 16))
 
 
 def test_frames_are_grouped_to_the_last():

@@ -46,3 +46,27 @@ def test_only_one_plus_four_k_frames(frames):
 def test_a_size_between_two_latents_is_refused():
     with pytest.raises(ValueError, match="height 60: need a multiple of the stride 16; try 48"):
         Grid(17, 60, 64, 16, 1)
+
+
+@pytest.mark.parametrize(
+    "shown, asked, expected",
+    [
+        ((720, 1280), {}, (64, 112)),
+        ((1280, 720), {}, (64, 32)),
+        ((64, 64), {}, (64, 64)),
+        ((720, 1280), {"height": 100}, (96, 176)),
+        ((720, 1280), {"width": 64}, (32, 64)),
+        ((1280, 720), {"width": 64}, (112, 64)),
+        ((720, 1280), {"height": 64, "width": 64}, (64, 64)),
+        ((16, 4000), {"width": 64}, (16, 64)),
+        ((4000, 16), {}, (64, 16)),
+    ],
+)
+def test_the_working_size_keeps_the_aspect_in_multiples_of_the_stride(shown, asked, expected):
+    assert grid.working_size(shown, (16, 16), **asked) == expected
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_working_size_below_the_stride_is_refused(side):
+    with pytest.raises(ValueError, match=f"{side} 8: the tokenizer works on multiples of 16"):
+        grid.working_size((720, 1280), (16, 16), **{side: 8})

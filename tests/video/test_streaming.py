@@ -34,14 +34,15 @@ def test_pieces_do_not_matter(stream, film):
         assert_array_equal(np.concatenate(list(stream.encode(pieces))), whole)
 
 
-def test_encoding_equals_one_shot(tiny, stream, film):
+def test_encoding_equals_one_shot(tiny):
+    """Of 107,520 bits at most one may differ (99.999 %), and only where the latent is as good as zero."""
     tokenizer = tiny.tokenizer()
-    film = film[:29]
-    streamed = np.concatenate(list(stream.encode([film])))
+    film = np.random.default_rng(1).integers(0, 256, (165, 16, 16, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    streamed = np.concatenate(list(Stream(tokenizer, chunk_frames=16).encode([film])))
     encode = jax.jit(lambda params, x: tokenizer.model.apply({"params": params}, to_pixels(x), method="encode"))
     z = np.asarray(encode(tokenizer.params, film[None])[0])
     flipped = np.asarray(lfq.codes_from_indices(jnp.asarray(streamed), 10) > 0) != (z > 0)
-    assert flipped.mean() <= 1e-3  # of 1,280 bits: one at most
+    assert flipped.size == 107_520 and flipped.mean() <= 1e-5
     assert np.all(np.abs(z)[flipped] < 1e-4)
 
 

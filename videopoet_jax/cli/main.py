@@ -14,6 +14,8 @@ from videopoet_jax import __version__
 COMMANDS = {
     "generate": "Text (or the first frames of a clip) to an mp4 with sound.",
     "reconstruct": "A video through the tokenizer and back, side by side, with PSNR, SSIM and bits per pixel.",
+    "tokenize": "Videos, or folders of them, to files of codes.",
+    "detokenize": "Files of codes back to videos with sound.",
     "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
     "data": "Clips as token records, for training the language model.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
@@ -87,14 +89,14 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             raise
-        _report(_words(error))
+        _report(in_one_line(error))
     except Exception as error:  # a mistake of ours: still one line, and the way to more
         if debug:
             raise
-        _report(f"{type(error).__name__}: {_words(error)}; this is a bug of videopoet_jax, --debug shows where.")
+        _report(f"{type(error).__name__}: {in_one_line(error)}; this is a bug of videopoet_jax, --debug shows where.")
 
 
-def _words(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """The error in one line; an `OSError` names its file and the remedy."""
     if isinstance(error, OSError) and error.strerror:
         return (

@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 
+from videopoet_jax.cli.films import groups, working
 from videopoet_jax.cli.targets import check_targets
 
 
@@ -15,13 +15,13 @@ from videopoet_jax.cli.targets import check_targets
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The mp4: original left, copy right.")
 @click.option("--model", default="nano", show_default=True, help="A shipped name or a directory of weights.")
-@click.option("--size", type=int, default=64, show_default=True, help="Working height of the video; its width follows.")
-@click.option("--fps", type=float, default=8.0, show_default=True, help="Working frame rate.")
+@working
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
-def command(source, out, model, size, fps, report) -> None:
+def command(source, out, model, height, width, fps, report) -> None:
     """Encode and decode SOURCE; prints PSNR, SSIM, bits per pixel and the working size."""
     from videopoet_jax.data.media import VideoWriter, iterate_frames, probe
     from videopoet_jax.evaluate.sheets import side_by_side
+    from videopoet_jax.sequence.grid import working_size
     from videopoet_jax.training.compilation import use_compilation_cache
     from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
@@ -30,7 +30,7 @@ def command(source, out, model, size, fps, report) -> None:
     use_compilation_cache()
     info = probe(source)
     tokenizer = VideoTokenizer.from_pretrained(model)
-    height, width = working_size(info.height, info.width, size, tokenizer.stride[1:])
+    height, width = working_size((info.height, info.width), tokenizer.stride[1:], height=height, width=width)
     frames = iterate_frames(source, fps=fps, height=height, width=width)
     total = Total(bits=math.log2(tokenizer.vocabulary_size))
     with VideoWriter(out, fps=fps) as writer:
@@ -49,27 +49,6 @@ def command(source, out, model, size, fps, report) -> None:
         from videopoet_jax.pretrained.files import write_atomically
 
         write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
-
-
-def working_size(height: int, width: int, size: int, stride: tuple[int, int]) -> tuple[int, int]:
-    """Height near `size` and the width that keeps the aspect, both multiples of the tokenizer's stride."""
-    if size < stride[0]:
-        raise ValueError(f"--size {size}: the tokenizer works on multiples of {stride[0]}; give at least that.")
-    rows = max(1, round(size / stride[0]))
-    columns = max(1, round(rows * stride[0] * width / height / stride[1]))
-    return rows * stride[0], columns * stride[1]
-
-
-def groups(frames: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """Frames [h w 3] → pieces [t h w 3] of up to `count`."""
-    held: list[np.ndarray] = []
-    for frame in frames:
-        held.append(frame)
-        if len(held) == count:
-            yield np.stack(held)
-            held = []
-    if held:
-        yield np.stack(held)
 
 
 class Total:

@@ -7,7 +7,7 @@ clips/a/7.mkv, captions.jsonl: {"path": "a/7.mkv", "caption": "…"}  →  "…"
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def find_clips(root: str | os.PathLike) -> list[ClipFile]:
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: not a folder; give the folder that holds your videos.")
     captions = read_captions(root)
-    found = sorted(set(_walk(root)) | set(captions))
+    found = sorted(set(walk(root)) | set(captions))
     if not found:
         raise MediaError(f"{root}: no videos in it (mp4, mkv, webm, avi, mov …); put some there.")
     return [ClipFile(root / name, captions.get(name) or words(name)) for name in found]
@@ -55,20 +55,23 @@ def words(name: str) -> str:
     return re.sub(r"[\s_\-]+", " ", Path(name).stem).strip()
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Names relative to the root. Links that lead out of it are not followed, hidden files are not looked at."""
+def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
+    """Names of the files with these suffixes, relative to the root.
+
+    Links that lead out of it are not followed, hidden files are not looked at.
+    """
     count, inside = 0, root.resolve()
     for folder, folders, files in os.walk(root):
         folders[:] = [f for f in folders if not f.startswith(".")]
         for file in files:
             path = Path(folder) / file
-            if file.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            if file.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 continue
             count += 1
             if count > MAX_FILES:
-                raise MediaError(f"{root}: more than {MAX_FILES:,} videos; train on them in several folders.")
+                raise MediaError(f"{root}: more than {MAX_FILES:,} files; take them in several folders.")
             yield path.relative_to(root).as_posix()
 
 

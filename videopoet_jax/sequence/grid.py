@@ -13,6 +13,7 @@ SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 SAMPLES_PER_AUDIO_FRAME = 320
 TEMPORAL_STRIDE = 4  # [VP] frames per latent after the first
 AUDIO_CODES = 1024  # [VP] codes of one RVQ level
+DEFAULT_HEIGHT = 64  # ours: that of nano's clips
 
 
 def latent_frames(frames: int) -> int:
@@ -45,6 +46,33 @@ def samples(frames: int) -> int:
 def latent_start(latent: int) -> int:
     """When a latent begins, in audio frames of 20 ms: `0 → 0, 1 → 6, 2 → 31, 3 → 56, 4 → 81`."""
     return audio_frames(pixel_frames(latent))
+
+
+def working_size(
+    shown: tuple[int, int], stride: tuple[int, int], *, height: int | None = None, width: int | None = None
+) -> tuple[int, int]:
+    """The height and width, multiples of a tokenizer's stride, at which a video of size `shown` is worked on.
+
+    A side that is asked for becomes the nearest multiple; one that is not keeps the aspect, to the nearest multiple; if
+    neither is, the height is 64. (`data.media.fit` then scales the picture until it covers that size and cuts out its
+    middle.)
+
+        720×1280, stride 16    nothing asked → 64×112    height 100 → 96×176    width 64 → 32×64    both 64 → 64×64
+
+    Raises:
+        ValueError: a side below the stride.
+    """
+    for name, size, step in (("height", height, stride[0]), ("width", width, stride[1])):
+        if size is not None and size < step:
+            raise ValueError(f"{name} {size}: the tokenizer works on multiples of {step}; give at least that.")
+    if width is None:
+        rows = round((height or DEFAULT_HEIGHT) / stride[0]) or 1
+        columns = round(rows * stride[0] * shown[1] / shown[0] / stride[1]) or 1
+    else:
+        columns = round(width / stride[1])
+        follows = columns * stride[1] * shown[0] / shown[1] if height is None else height
+        rows = round(follows / stride[0]) or 1
+    return rows * stride[0], columns * stride[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""`videopoet detokenize`: npz files of codes → mp4 films with sound, in constant memory.
+
+What was filled up for the last latent is cut off, and sound shorter than the picture ends in silence: the film has as
+many frames as were read.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, load, plan, work_through
+from videopoet_jax.cli.targets import check_targets
+
+LATENTS_READ, SOUND_READ = 64, 1_024  # ours: codes are small, so seconds of them at a time
+
+
+@click.command()
+@click.argument("inputs", metavar="IN…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="FILE.mp4 for one film, else a folder.")
+@click.option("--model", default="nano", show_default=True, help="The model that the codes were made with.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
+def command(inputs, out, model, report) -> None:
+    """Turn codes back into videos. IN are npz files of `videopoet tokenize`, or folders with everything below them.
+
+    A film is made again only if it is older than its codes. Codes that cannot be read, or are another model's, are
+    reported and left out; the exit code is then 2.
+    """
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    jobs = plan(inputs, out, (".npz",), film_name)
+    check_targets(report)
+    speaks = digests(model)
+    fresh = [job for job in jobs if not _is_current(job)]
+    tally = Tally(0, 0)
+    if fresh:
+        use_compilation_cache()
+        tally = work_through(fresh, lambda: load(model, speaks), Detokenize(model, speaks))
+    conclude(len(jobs), tally, report)
+
+
+def film_name(name: str) -> str:
+    """`a.mp4.npz → a.mp4, a.mkv.npz → a.mkv.mp4, a.npz → a.mp4`"""
+    stem = name.removesuffix(".npz")
+    return stem if stem != name and stem.lower().endswith(".mp4") else f"{stem}.mp4"
+
+
+def _is_current(job: Job) -> bool:
+    try:
+        return job.target.stat().st_mtime_ns >= job.source.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+class Detokenize:
+    """One file of codes → its film."""
+
+    def __init__(self, model: str, speaks: dict[str, str]) -> None:
+        self.model, self.speaks = model, speaks
+
+    def __call__(self, job: Job, models: Models, until_stopped) -> str:
+        from videopoet_jax.data.code_files import CodeFile
+        from videopoet_jax.data.media import VideoWriter
+
+        with CodeFile(job.source) as file:
+            film = file.film
+            self._check(file, models.video.tokenizer)
+            with VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate) as writer:
+                codes = (_checked(c, models.video.tokenizer.vocabulary_size, job.source)
+                         for c in until_stopped(file.video(LATENTS_READ)))  # fmt: skip
+                sound = models.audio.decode_pieces(file.audio(SOUND_READ)) if film.sample_rate else iter(())
+                for video in models.video.decode(codes):
+                    writer.write(video[: film.frames - writer.frames_written])
+                    if film.sample_rate:
+                        _write_sound(writer, sound, film.frames)
+        return f"wrote {job.target}: {film.frames} frames of {film.height}×{film.width}"
+
+    def _check(self, file, tokenizer) -> None:
+        """Refuses the codes of other models, and a picture that is not what its codes stand for."""
+        film = file.film
+        for part in ("video_tokenizer", "audio_tokenizer"):
+            wanted, have = getattr(film, part), self.speaks.get(part)
+            if wanted is not None and wanted != have:
+                found = f"is {have[:19]}…" if have else "is missing"
+                raise ValueError(
+                    f"{file.path}: made with {part} {wanted[:19]}…, that of {self.model} {found}; give the --model it "
+                    "was made with."
+                )
+        latents = 1 + -(-(film.frames - 1) // tokenizer.stride[0])
+        expected = (latents, film.height // tokenizer.stride[1], film.width // tokenizer.stride[2])
+        if film.frames < 1 or expected != file.video_shape:
+            raise ValueError(
+                f"{file.path}: codes {list(file.video_shape)} for {film.frames} frames of {film.height}×{film.width}, "
+                f"which have {list(expected)}; make it anew with `videopoet tokenize`."
+            )
+
+
+def _checked(codes: np.ndarray, vocabulary: int, path: Path) -> np.ndarray:
+    low, high = int(codes.min()), int(codes.max())
+    if low < 0 or high >= vocabulary:
+        raise ValueError(f"{path}: codes {low} … {high}: must lie in 0 … {vocabulary - 1}; make it anew.")
+    return codes
+
+
+def _write_sound(writer, sound, frames: int) -> None:
+    """The sound of the frames written so far, silence where it has ended, and nothing beyond the film's last frame."""
+    due, last = (int(count * writer.sample_rate / writer.fps) for count in (writer.frames_written, frames))
+    while writer.samples_written < due:
+        piece = next(sound, None)
+        silence = np.zeros(due - writer.samples_written, np.float32)
+        writer.write_audio(silence if piece is None else piece[: last - writer.samples_written])

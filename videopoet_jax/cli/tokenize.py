@@ -1,0 +1,142 @@
+"""`videopoet tokenize`: films of any length and size → npz files of codes.
+
+A film is read at a frame rate and at a working size (`sequence.grid.working_size`), which are kept beside the codes.
+Any number of frames will do: what the last latent lacks is filled up by repeating the last frame, and `detokenize`
+cuts it off again. Sound is taken from where the picture begins to where it ends. Frames and sound go through in
+constant memory; the codes too, beyond `CODES_IN_MEMORY` in an unnamed file.
+"""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import click
+import numpy as np
+
+from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, groups, load, plan, work_through, working
+from videopoet_jax.cli.targets import check_targets
+
+CODES_IN_MEMORY = 1 << 26  # ours, bytes for each film: nearly ten hours of 128×128 at 8 frames a second, stride 8
+
+
+@click.command()
+@click.argument("inputs", metavar="IN…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="FILE.npz for one film, else a folder.")
+@click.option("--model", default="nano", show_default=True, help="A shipped name or a directory of weights.")
+@working
+@click.option("--chunk-frames", type=click.IntRange(1), default=16, show_default=True,
+              help="Frames read at a time; the codes do not depend on it.")  # fmt: skip
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
+def command(inputs, out, model, chunk_frames, report, **looked_at) -> None:
+    """Turn videos, with their sound, into codes. IN are files, or folders with everything below them.
+
+    What is already there is made again only if the film (its size or time), the model or an option has changed. A film
+    that cannot be read is reported and left out; the exit code is then 2.
+    """
+    from videopoet_jax.data.clip_files import SUFFIXES
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    jobs = plan(inputs, out, SUFFIXES, "{}.npz".format)
+    check_targets(report)
+    speaks = digests(model)
+    fresh = [job for job in jobs if not _is_current(job, speaks, looked_at)]
+    tally, total = Tally(0, 0), Totals()
+    if fresh:
+        use_compilation_cache()
+        work = Tokenize(speaks, looked_at, chunk_frames, total)
+        tally = work_through(fresh, lambda: load(model, speaks), work)
+    conclude(len(jobs), tally, report, **total.figures())
+
+
+def made_from(source: Path, speaks: dict[str, str], looked_at: dict) -> str:
+    """All that the codes depend on, as text. The film's content is not read: its size and time stand for it."""
+    status = source.stat()
+    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **looked_at, **speaks}, sort_keys=True)
+
+
+def _is_current(job: Job, speaks: dict[str, str], looked_at: dict) -> bool:
+    from videopoet_jax.data.code_files import CodeFile
+
+    try:
+        with CodeFile(job.target) as file:
+            return file.film.made_from == made_from(job.source, speaks, looked_at)
+    except (ValueError, OSError):
+        return False
+
+
+class Totals:
+    """Frames and codes of all films together; threads add to it one after another."""
+
+    def __init__(self) -> None:
+        self.frames = self.video_codes = self.audio_codes = 0
+
+    def add(self, frames: int, video: np.ndarray, audio: np.ndarray | None) -> None:
+        self.frames += frames
+        self.video_codes += video.size
+        self.audio_codes += 0 if audio is None else audio.size
+
+    def figures(self) -> dict[str, int]:
+        return {"frames": self.frames, "video_codes": self.video_codes, "audio_codes": self.audio_codes}
+
+
+class Tokenize:
+    """One film → its file of codes."""
+
+    def __init__(self, speaks: dict[str, str], looked_at: dict, chunk_frames: int, total: Totals) -> None:
+        self.speaks, self.looked_at, self.chunk_frames, self.total = speaks, looked_at, chunk_frames, total
+
+    def __call__(self, job: Job, models: Models, until_stopped) -> str:
+        from videopoet_jax.data.clip_store import ArrayStore
+        from videopoet_jax.data.code_files import Film, write_codes
+        from videopoet_jax.data.media import iterate_frames, probe
+        from videopoet_jax.sequence.grid import working_size
+
+        origin, fps = made_from(job.source, self.speaks, self.looked_at), self.looked_at["fps"]
+        info, tokenizer, store = probe(job.source), models.video.tokenizer, ArrayStore(CODES_IN_MEMORY)
+        asked = {side: self.looked_at[side] for side in ("height", "width")}
+        height, width = working_size((info.height, info.width), tokenizer.stride[1:], **asked)
+        frames = Counted(until_stopped(iterate_frames(job.source, fps=fps, height=height, width=width)))
+        shape = tokenizer.grid(1, height, width)[1:]
+        video = store.collect(models.video.encode(groups(frames, self.chunk_frames)), shape, np.int32)
+        audio = None
+        if models.audio is not None and info.has_audio:
+            audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
+        film = Film(
+            frames=frames.count,
+            height=height,
+            width=width,
+            fps=fps,
+            sample_rate=None if audio is None else models.audio.sample_rate,
+            video_tokenizer=self.speaks["video_tokenizer"],
+            audio_tokenizer=None if audio is None else self.speaks["audio_tokenizer"],
+            made_from=origin,
+        )
+        write_codes(job.target, film, video, audio)
+        self.total.add(frames.count, video, audio)
+        sound = "no sound" if audio is None else f"sound {list(audio.shape)}"
+        return f"wrote {job.target}: {frames.count} frames of {height}×{width} as codes {list(video.shape)}, {sound}"
+
+    def _sound(self, source: Path, tokenizer, frames: int, until_stopped, store) -> np.ndarray | None:
+        """The codes of the sound beside the picture; what cannot be decoded, or lasts less than a frame, is none."""
+        from videopoet_jax.data.media import MediaError, iterate_audio
+
+        end = frames / Fraction(self.looked_at["fps"]).limit_denominator(1001)
+        sound = iterate_audio(source, sample_rate=tokenizer.sample_rate, end=end)
+        try:
+            codes = store.collect(tokenizer.encode_pieces(until_stopped(sound)), (tokenizer.levels,), np.int32)
+        except MediaError as error:
+            click.echo(f"without its sound: {error}", err=True)
+            return None
+        return codes if len(codes) else None
+
+
+class Counted:
+    """An iterator that knows how many items it has given."""
+
+    def __init__(self, items) -> None:
+        self.items, self.count = items, 0
+
+    def __iter__(self):
+        for item in self.items:
+            self.count += 1
+            yield item
