@@ -89,8 +89,9 @@ def plan(inputs: Collection[Path], out: Path, suffixes: Collection[str], name: C
     if out.suffix.lower() == ending and not out.is_dir():
         if len(inputs) > 1 or inputs[0].is_dir():
             raise ValueError(f"--out {out}: names one file; name a folder for the films of a folder, or for several.")
-        check_targets(out, inputs=(inputs[0],))
-        return [Job(source, out) for source in _sources(inputs, suffixes)]
+        jobs = [Job(source, out) for source in _sources(inputs, suffixes)]
+        check_targets(out, inputs=tuple(inputs))
+        return jobs
     root = os.path.commonpath([path if path.is_dir() else path.parent for path in inputs])
     jobs = {}
     for source in _sources(inputs, suffixes):
@@ -120,11 +121,13 @@ def _sources(inputs: list[Path], suffixes: Collection[str]) -> list[Path]:
 def digests(model: str) -> dict[str, str]:
     """The digests of a model directory's tokenizers, {folder: digest}; without `audio_tokenizer` if it has none."""
     from videopoet_jax.pretrained import digest, resolve
-    from videopoet_jax.pretrained.files import CONFIG
 
     found = {"video_tokenizer": digest(resolve(model, "video_tokenizer"))}
-    beside = resolve(model, "audio_tokenizer")
-    if beside.name == "audio_tokenizer" and (beside / CONFIG).is_file():
+    try:
+        beside = resolve(model, "audio_tokenizer")
+    except FileNotFoundError:
+        return found
+    if beside.name == "audio_tokenizer":  # else it is the directory of the video tokenizer itself, or of a pipeline
         found["audio_tokenizer"] = digest(beside)
     return found
 
