@@ -86,9 +86,8 @@ class Detokenize:
                     f"{file.path}: made with {part} {wanted[:19]}…, that of {self.model} {found}; give the --model it "
                     "was made with."
                 )
-        latents = 1 + -(-(film.frames - 1) // tokenizer.stride[0])
-        expected = (latents, film.height // tokenizer.stride[1], film.width // tokenizer.stride[2])
-        if film.frames < 1 or expected != file.video_shape:
+        expected = tokenizer.grid(film.frames, film.height, film.width)
+        if expected != file.video_shape:
             raise ValueError(
                 f"{file.path}: codes {list(file.video_shape)} for {film.frames} frames of {film.height}×{film.width}, "
                 f"which have {list(expected)}; make it anew with `videopoet tokenize`."

@@ -54,7 +54,7 @@ def command(source, out, model, height, width, fps, report) -> None:
 class Total:
     """Sums over the pieces of a film."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: float) -> None:
         self.bits, self.frames, self.pixels, self.codes, self.error, self.ssim = bits, 0, 0, 0, 0.0, 0.0
 
     def add(self, truth: np.ndarray, copy: np.ndarray, codes: np.ndarray) -> None:
