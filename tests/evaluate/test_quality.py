@@ -1,15 +1,18 @@
-"""PSNR, SSIM, SI-SDR, log-spectral distance: invariances, then equality with scikit-image and with the formula."""
+"""PSNR, SSIM, MS-SSIM, SI-SDR, log-spectral distance: invariances, then equality with scikit-image and formulas."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage import data
+from skimage.measure import block_reduce
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from videopoet_jax.evaluate.quality import (
     block_mean,
     log_spectrum,
+    ms_ssim,
+    ms_ssim_scales,
     psnr,
     psnr_clip,
     repeat_last,
@@ -59,6 +62,45 @@ def test_equal_to_scikit_image(clips):
             assert float(ssim(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(wanted, abs=1e-4)
             assert psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-10)
             assert float(psnr(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(psnr(x, y), abs=1e-4)
+
+
+def naive_ms_ssim(x, y):
+    """Scale by scale and channel by channel out of scikit-image: a huge K1 makes its luminance 1."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    weights, figures = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333], []
+    for c in range(3):
+        a, b, figure = x[..., c].astype(float), y[..., c].astype(float), 1.0
+        for scale, weight in enumerate(weights):
+            structure = structural_similarity(a, b, K1=1e9, **options)
+            figure *= max(0, structural_similarity(a, b, **options) if scale == 4 else structure) ** weight
+            a, b = (np.pad(p, [(0, side % 2) for side in p.shape], mode="edge") for p in (a, b))
+            a, b = block_reduce(a, (2, 2), np.mean), block_reduce(b, (2, 2), np.mean)
+        figures.append(figure)
+    return np.mean(figures)
+
+
+@pytest.mark.parametrize("size", [(176, 192), (171, 165)])
+def test_ms_ssim_equals_one_built_from_scikit_image(size):
+    picture = data.astronaut()[60 : 60 + size[0], 130 : 130 + size[1]]
+    rng = np.random.default_rng(0)
+    noisy = np.clip(picture + rng.normal(0, 30, picture.shape), 0, 255).astype(np.uint8)
+    wanted = naive_ms_ssim(picture, noisy)
+    assert ms_ssim(picture, noisy) == pytest.approx(wanted, abs=1e-9)
+    assert float(ms_ssim(jnp.asarray(picture), noisy)) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_ms_ssim_of_small_pictures_takes_the_scales_that_fit(clips):
+    assert [ms_ssim_scales(side, 999) for side in (11, 21, 22, 40, 41, 64, 128, 160, 161, 2000)] == [
+        1, 2, 2, 2, 3, 3, 4, 4, 5, 5,
+    ]  # fmt: skip
+    original, noisy = clips
+    np.testing.assert_allclose(ms_ssim(original, original), 1)
+    values = ms_ssim(original, noisy)
+    assert values.shape == (2, 3) and (np.diff(values, axis=1) < 0).all()
+    # One scale is SSIM itself; a negative of a picture is as unlike as can be.
+    x, y = original[..., :15, :15, :], noisy[..., :15, :15, :]
+    np.testing.assert_allclose(ms_ssim(x, y), ssim(x, y), rtol=1e-3)  # the paper's weights sum to 1.0001
+    assert (ms_ssim(original, 255 - original) < 0.05).all()
 
 
 def test_float32_keeps_its_digits_where_pictures_are_flat():
@@ -134,3 +176,5 @@ def test_repeat_last():
 def test_clear_errors():
     with pytest.raises(ValueError, match="11×11"):
         ssim(np.zeros((10, 64, 3)), np.zeros((10, 64, 3)))
+    with pytest.raises(ValueError, match="11×11"):
+        ms_ssim(np.zeros((10, 64, 3)), np.zeros((10, 64, 3)))
