@@ -46,7 +46,10 @@ def i3d_params(tree: Tree) -> dict[str, Any]:
             "variance": moments["BatchNorm_0"]["var"].reshape(-1),
         }
 
-    out: dict[str, Any] = {"logits": dict(params["Logits/Conv3d_0c_1x1"]["Conv_0"])}
+    head = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
+    out: dict[str, Any] = {
+        "logits": {"kernel": head["kernel"].reshape(head["kernel"].shape[-2:]), "bias": head["bias"]}
+    }
     for name, weights in params.items():
         if name.startswith("Conv3d_"):
             out[name.lower()] = unit(weights, statistics[name])
