@@ -1,5 +1,6 @@
-"""`videopoet evaluate`: a model's clips of held-out prompts, scored beside ceilings and cheats."""
+"""`videopoet evaluate`: a model's clips of held-out prompts, scored beside ceilings and cheats; and KINDS of others."""
 
+import importlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,8 +10,21 @@ import click
 
 from videopoet_jax.cli.targets import check_targets
 
+# first word → module in this package
+KINDS = {"tokenizer": "evaluate_tokenizer"}
 
-@click.command()
+
+class Evaluate(click.Command):
+    """Takes a model, or a first word out of KINDS: that command is imported and called instead."""
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        if args and args[0] in KINDS:
+            other = importlib.import_module(f"videopoet_jax.cli.{KINDS[args[0]]}").command
+            return other.make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+@click.command(cls=Evaluate, epilog=f"Other evaluations: videopoet evaluate {'|'.join(KINDS)} --help")
 @click.argument("model", default="nano")
 @click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="Clips of each held-out prompt.")
 @click.option("--prompts", "limit", type=click.IntRange(1), help="Only the first so many of the 52 prompts.")
