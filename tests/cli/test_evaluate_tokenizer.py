@@ -1,0 +1,96 @@
+"""`videopoet evaluate tokenizer`: real files in, a table and its JSON out; judges are cheap stand-ins."""
+
+import json
+
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.evaluate_tokenizer import Videos, batches
+from videopoet_jax.cli.main import main
+from videopoet_jax.data.media import write_video
+from videopoet_jax.data.moving_digits import render
+from videopoet_jax.data.sources import held_out_from
+from videopoet_jax.evaluate import reconstruction
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Clips of 44 and 9 frames, and a file that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_video(folder / "a.mp4", render("test", 1, 0, num_frames=44).frames, fps=8)
+    (folder / "sub").mkdir()
+    write_video(folder / "sub" / "b.mp4", render("test", 1, 1, num_frames=9).frames, fps=8)
+    (folder / "text.mp4").write_text("not a video")
+    return folder
+
+
+def videos(*sources, frames=9, held_out=False):
+    return Videos(sources, frames, 8.0, 32, 48, held_out)
+
+
+def test_videos_are_cut_into_clips_that_follow_one_another(folder, capsys):
+    found = videos(folder)
+    clips = list(found)
+    assert [c.shape for c in clips] == [(9, 32, 48, 3)] * 5  # 4 of a.mp4, 8 frames of it left over, 1 of b.mp4
+    assert (found.used, [p.name for p in found.left_out]) == (2, ["text.mp4"])
+    assert capsys.readouterr().err.count("warning: left out: ") == 1
+    whole = np.concatenate(list(videos(folder / "a.mp4", frames=1)))
+    np.testing.assert_array_equal(np.concatenate(clips[:4]), whole[:36])
+    short = videos(folder / "sub", folder / "a.mp4", frames=17)
+    assert len(list(short)) == 2 and "b.mp4: shorter than a clip of 17 frames" in capsys.readouterr().err
+    assert [p.name for p in short.left_out] == ["b.mp4"]
+
+
+def test_the_held_out_end_is_that_of_training(folder):
+    whole = np.concatenate(list(videos(folder / "a.mp4", frames=1)))
+    (clip,) = videos(folder / "a.mp4", frames=17, held_out=True)
+    np.testing.assert_array_equal(clip, whole[held_out_from(44) :][:17])
+
+
+def test_batches_and_limit():
+    clips = [np.full((2, 1, 1, 3), i) for i in range(7)]
+    found = list(batches(clips, 3, limit=5))
+    assert [b.shape for b in found] == [(3, 2, 1, 1, 3), (2, 2, 1, 1, 3)] and found[1][1, 0, 0, 0, 0] == 4
+
+
+def test_the_command_writes_what_it_prints(folder, tmp_path, monkeypatch, capsys):
+    judges = reconstruction.Judges(
+        lambda one, other: np.abs(one.astype(float) - other).mean((1, 2, 3, 4)) / 255,
+        lambda clips: clips[:, :, ::16, ::16].reshape(len(clips), -1).astype(float)[:, :30],
+    )
+    monkeypatch.setattr(reconstruction, "load_judges", lambda weights: judges)
+    main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--height", "32", "--width", "48",
+          "--num-frames", "9", "--batch-size", "2", "--json", str(tmp_path / "e.json")])  # fmt: skip
+    printed = capsys.readouterr()
+    figures = json.loads((tmp_path / "e.json").read_text())
+    nano, still, blocks = figures["rows"]
+    assert [nano["name"], still["name"], blocks["name"]] == ["nano", "first frame repeated", "8×8×4 block means"]
+    # 9 frames of 32×48 are 3·2·3 tokens of 18 bits
+    assert nano["bits_per_pixel"] == pytest.approx(18 * 18 / (9 * 32 * 48)) and nano["vocabulary_size"] == 2**18
+    assert 1 <= nano["codes_used"] <= 5 * 18 and nano["psnr"] > 10 and nano["motion"] > 0 == still["motion"]
+    assert (figures["clips"], figures["videos"], len(figures["left_out"]), figures["frames"]) == (5, 2, 1, 9)
+    assert f"| nano | {nano['psnr']:.2f} |" in printed.out and "1 left out" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--weights", "nowhere"], "nowhere: no lpips_alexnet in it; fetch it with ./launch/fetch_weights.sh"),
+        (["--weights", "nowhere", "--height", "16"], "16 is not in the range x>=32"),
+        ([], "Missing option '--weights'"),
+        (["--weights", "nowhere", "--json", "/dev/null/x"], "/dev/null"),
+    ],
+)
+def test_a_mistake_is_one_line(options, words, folder, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["evaluate", "tokenizer", str(folder), "--model", "nano", *options])
+    assert leave.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and words in line
+
+
+def test_clips_of_a_shape_that_a_tokenizer_cannot_take_are_refused_before_the_work(folder, monkeypatch, capsys):
+    monkeypatch.setattr(reconstruction, "load_judges", lambda weights: None)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--num-frames", "16"])
+    assert "16 frames: a clip has 1 + 4·k" in capsys.readouterr().err
