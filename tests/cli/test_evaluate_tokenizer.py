@@ -92,5 +92,5 @@ def test_a_mistake_is_one_line(options, words, folder, capsys):
 def test_clips_of_a_shape_that_a_tokenizer_cannot_take_are_refused_before_the_work(folder, monkeypatch, capsys):
     monkeypatch.setattr(reconstruction, "load_judges", lambda weights: None)
     with pytest.raises(SystemExit):
-        main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--num-frames", "16"])
-    assert "16 frames: a clip has 1 + 4·k" in capsys.readouterr().err
+        main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--height", "40"])
+    assert "height 40: needs a multiple of 16" in capsys.readouterr().err

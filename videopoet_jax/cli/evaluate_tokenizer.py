@@ -71,7 +71,7 @@ def tokenizer(name: str, frames: int, height: int, width: int) -> Callable:
 
     def copy(clips: np.ndarray) -> Copies:
         codes = model.encode(clips).codes
-        return Copies(np.asarray(model.decode(codes)), np.asarray(codes), model.vocabulary_size)
+        return Copies(np.asarray(model.decode(codes, clips.shape[1])), np.asarray(codes), model.vocabulary_size)
 
     return copy
 
