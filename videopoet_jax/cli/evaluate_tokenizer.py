@@ -47,7 +47,7 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
     )
     click.echo(err=True)
     click.echo(to_markdown(result))
-    click.echo(f"\n{videos.used} videos at {fps:g} frames a second, {len(videos.left_out)} left out.")
+    click.echo(f"\nVideos: {videos.used}, at {fps:g} frames a second; left out: {len(videos.left_out)}.")
     if report:
         from videopoet_jax.pretrained.files import write_atomically
 
@@ -77,7 +77,10 @@ def tokenizer(name: str, frames: int, height: int, width: int) -> Callable:
 
 
 class Videos:
-    """Iterates over the clips of files and folders; counts the videos `used` and those `left_out`, with a warning."""
+    """Iterates over the clips of files and folders; counts the videos `used`, names those `left_out` (or cut off).
+
+    A warning says why.
+    """
 
     def __init__(self, sources, num_frames: int, fps: float, height: int, width: int, held_out: bool) -> None:
         from videopoet_jax.data.clip_files import find_clips
@@ -92,16 +95,14 @@ class Videos:
         for path in self.paths:
             count = 0
             try:
-                for clip in self._cut(path):
+                for count, clip in enumerate(self._cut(path), start=1):
+                    self.used += count == 1
                     yield clip
-                    count += 1
                 if not count:
                     raise MediaError(f"{path}: shorter than a clip of {self.num_frames} frames.")
             except (MediaError, OSError) as error:
                 click.echo(f"warning: left out: {error}", err=True)
                 self.left_out.append(path)
-            else:
-                self.used += 1
 
     def _cut(self, path: Path) -> Iterator[np.ndarray]:
         from videopoet_jax.cli.reconstruct import groups
