@@ -5,9 +5,9 @@ The protocol is that of Unterthiner et al.'s code (frechet_video_distance.py, te
 MAGVIT and VideoPoet (I3D on Kinetics-400) follow: frames stretched to 224×224 by bilinear interpolation, pixels in
 [-1, 1], all frames of a clip at once, the *logits* averaged over time; not the 1,024 features before them.
 
-The weights are a third party's copy of DeepMind's Hub module. What speaks for it (tests/benchmarks/perceptual_twins.py):
+The weights are a third party's copy of DeepMind's Hub module. What speaks for it (benchmarks/perceptual_twins.py):
 12,689,984 weights, as OpenVINO counts; "playing cricket" at 98.9 % on a GIF of DeepMind's own test clip; of 64-frame
-pieces of other films most are seen aright ("riding mountain bike", "surfing water", "contact juggling" for a dancer) and
+pieces of other films most are seen aright ("riding mountain bike", "surfing water", "contact juggling" for a dancer),
 some are not (traffic is "recording music"). DeepMind gives a surer logit for the clip itself (25.9; here 17.6 on the
 GIF), so identity with its checkpoint is likely, not proven. Pixels at [0, 1] are told nearly as well; [-1, 1] is the
 protocol's.
