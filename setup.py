@@ -31,6 +31,7 @@ CORE = [
     "tensorboardX>=2.6",
 ]
 DATA = ["seqio>=0.0.20", "tensorflow-datasets>=4.9.10", "importlib_resources"]  # TFDS imports the last undeclared
+COMPRESSION = ["imageio-ffmpeg>=0.8.1"]  # an ffmpeg with x265, vvenc and libvmaf
 EXTRAS = {
     "data": DATA,
     "beam": [*DATA, "apache-beam>=2.77", "google-crc32c"],
@@ -38,7 +39,9 @@ EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
+    "compression": COMPRESSION,
     "test": [
+        *COMPRESSION,
         "pytest>=8",
         "pytest-xdist>=3.5",
         "beartype>=0.18",

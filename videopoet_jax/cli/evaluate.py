@@ -11,7 +11,7 @@ import click
 from videopoet_jax.cli.targets import check_targets
 
 # first word → module in this package
-KINDS = {"tokenizer": "evaluate_tokenizer"}
+KINDS = {"tokenizer": "evaluate_tokenizer", "compression": "evaluate_compression"}
 
 
 class Evaluate(click.Command):

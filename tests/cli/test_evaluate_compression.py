@@ -1,0 +1,142 @@
+"""`videopoet evaluate compression`: pieces of clips, its files and tables, and its mistakes."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from videopoet_jax.cli.compression_copies import Coder, batches, load_perceptual
+from videopoet_jax.cli.evaluate_compression import read_pieces, video_files
+from videopoet_jax.cli.main import main
+from videopoet_jax.data.media import write_video
+from videopoet_jax.data.moving_digits import render
+from videopoet_jax.evaluate import codecs
+from videopoet_jax.video.tokenizer import Encoded, VideoTokenizer
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    film = render("train", 2, 3, num_frames=40, height=32, width=32).frames
+    write_video(folder / "a.mp4", film, fps=8)
+    write_video(folder / "b.mp4", film[:9], fps=8)
+    return folder
+
+
+def fails(arguments, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["evaluate", "compression", *map(str, arguments)])
+    assert leave.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_files_are_cut_into_pieces(clips, capsys):
+    files = video_files([clips, clips / "a.mp4"])
+    assert list(files.values()) == ["a.mp4", "b.mp4"]
+
+    def names(frames, limit=None, held_out=False):
+        found = list(read_pieces(files, frames, 8.0, 32, 32, limit, held_out))
+        assert all(video.dtype == np.uint8 and video.shape[1:] == (32, 32, 3) for _, video in found)
+        assert all(f"{int(name.split()[1].split('–')[0]) + len(video) - 1}" in name for name, video in found)
+        return [name for name, _ in found]
+
+    assert names(17) == ["a.mp4 0–16", "a.mp4 17–33"]
+    assert "b.mp4: 9 frames, a piece has at least 17" in capsys.readouterr().err
+    assert names(20) == ["a.mp4 0–19", "a.mp4 20–39"] and names(257) == ["a.mp4 0–39"]
+    assert names(20, limit=1) == ["a.mp4 0–19"]
+    assert names(17, held_out=True) == ["a.mp4 23–39"]
+
+
+def test_files_of_one_name_are_told_apart_and_what_is_no_video_is_left_out(clips, tmp_path, capsys):
+    (tmp_path / "a.mp4").write_text("not a video")
+    files = video_files([tmp_path, clips])
+    assert list(files.values()) == [str(tmp_path / "a.mp4"), str(clips / "a.mp4"), "b.mp4"]
+    assert len(list(read_pieces(files, 17, 8.0, 32, 32, None, False))) == 2
+    assert f"left out: {tmp_path / 'a.mp4'}" in capsys.readouterr().err
+
+
+def test_tables_pictures_and_figures(clips, tmp_path, capsys, monkeypatch):
+    few = tuple(dataclasses.replace(c, qualities=c.qualities[::4][:3]) for c in (codecs.H265, codecs.H266))
+    monkeypatch.setattr(codecs, "CODECS", few)
+    size = ["--height", "32", "--width", "32", "--num-frames", "17", "--pieces", "1"]
+    main(["evaluate", "compression", str(clips), "--model", "tiny=nano", "--out-dir", str(tmp_path / "out"), *size])
+    told = capsys.readouterr()
+    assert "1 clip of 17 frames, 32×32 at 8 fps" in told.out and "| tiny | 0.0207 |" in told.out
+    assert "b.mp4" in told.err
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert list(figures["pieces"]) == ["a.mp4 0–16"]
+    for piece in figures["pieces"].values():
+        assert [len(made) for made in piece.values()] == [1, len(piece["H.265"]), len(piece["H.266"])]
+        assert piece["tiny"][0]["rate"] == pytest.approx(5 * 2 * 2 * 18 / (17 * 32 * 32))
+        for codec in ("H.265", "H.266"):
+            rates, psnr = ([made[name] for made in piece[codec]] for name in ("rate", "psnr"))
+            assert rates == sorted(rates) and psnr == sorted(psnr) and "lpips" not in piece[codec][0]
+    assert figures["tables"]["tiny"][0]["codec"] == "H.265" and 0 < figures["static_bits"]["tiny"] <= 18
+    for name in ("rate_distortion.png", "sheet.png"):
+        with Image.open(tmp_path / "out" / name) as image:
+            image.verify()
+
+
+def test_mistakes(clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = clips / "b.mp4"
+    assert "1 files: none gives 17 frames at 8 a second" in fails([short, "--height", 32, "--width", 32], capsys)
+    assert "height 40: needs a multiple of 16" in fails([clips, "--height", 40], capsys)
+    assert "a second 'nano'" in fails([clips, "--model", "nano", "--model", "nano=nano"], capsys)
+    assert "missing.mp4" in fails(["missing.mp4"], capsys)
+    assert "/dev/null" in fails([clips, "--out-dir", "/dev/null/x"], capsys)
+    assert "'nowhere'" in fails([clips, "--weights", "nowhere"], capsys)
+    assert "Missing argument 'CLIPS...'" in fails([], capsys)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "videopoet_jax[compression]" in fails([clips], capsys)
+
+
+def test_help_of_both(capsys):
+    main(["evaluate", "compression", "--help"])
+    assert "Usage: videopoet evaluate compression [OPTIONS] CLIPS..." in capsys.readouterr().out
+    main(["evaluate", "--help"])
+    assert "videopoet evaluate tokenizer|compression" in capsys.readouterr().out
+
+
+class Whole(VideoTokenizer):
+    """Not causal, no network: a code is the last of four frames, and the number of the clip that it was given in."""
+
+    model, stride = SimpleNamespace(causal=False), (4, 8, 8)
+
+    def __init__(self):
+        self.clips = 0
+
+    def encode(self, video):
+        self.clips += 1
+        last = [video[min(start + 3, len(video) - 1), :1, :1, 0] for start in range(0, len(video), 4)]
+        return Encoded(jnp.asarray(np.stack(last).astype(np.int32) + 1000 * self.clips), len(video))
+
+    def decode(self, codes, num_frames=None):
+        return np.repeat(codes % 1000, 4, axis=0).astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
+def test_a_tokenizer_that_cannot_stream_takes_clips_of_16_frames():
+    coder = Coder(Whole())
+    video = np.arange(21, dtype=np.uint8).reshape(21, 1, 1, 1).repeat(8, 1).repeat(8, 2).repeat(3, 3)
+    codes = coder.encode(video)
+    assert codes[:, 0, 0].tolist() == [1003, 1007, 1011, 1015, 2019, 2020]
+    assert coder.decode(codes)[:, 0, 0, 0].tolist() == np.repeat([3, 7, 11, 15, 19, 20], 4).tolist()
+
+
+def test_lpips_of_batches_is_that_of_all_frames(monkeypatch):
+    class Fake:
+        def apply(self, variables, a, b):
+            assert a.shape[0] == b.shape[0] == 16
+            return variables["params"] * abs(a - b).mean(axis=(1, 2, 3))
+
+    monkeypatch.setattr("videopoet_jax.layers.lpips.load_lpips", lambda directory: (Fake(), 2.0))
+    monkeypatch.setattr("videopoet_jax.cli.compression_copies.resolve", lambda *names: names)
+    one, other = np.random.default_rng(0).integers(0, 256, (2, 21, 8, 8, 3), np.uint8)
+    expected = 2 * np.mean(np.abs(one.astype(float) - other)) / 127.5
+    assert load_perceptual(Path("weights"))(one, other) == pytest.approx(expected, rel=1e-5)
+    assert [len(a) for a, _ in batches(one, other)] == [16, 5]

@@ -1,0 +1,159 @@
+"""Copies of a piece of video, by tokenizers and by codecs, each with its rate and its likeness to the original."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from videopoet_jax.evaluate.codecs import Codec, code
+from videopoet_jax.evaluate.quality import ms_ssim, psnr_clip
+from videopoet_jax.evaluate.rate_distortion import Point, bracket
+from videopoet_jax.evaluate.vmaf import vmaf
+from videopoet_jax.pretrained import resolve
+from videopoet_jax.video.streaming import CHUNK_FRAMES, Stream
+from videopoet_jax.video.tokenizer import VideoTokenizer, to_pixels
+
+MOST_DECIBELS = 100.0  # of an exact copy: infinity would make every mean infinite
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
+# Not vgg16: tokenizers are trained on it, and would be judged by what they were taught.
+LPIPS_NETWORK = "lpips_alexnet"
+BATCH = 16
+
+Perceptual = Callable[[np.ndarray, np.ndarray], float]
+
+
+class Copy(NamedTuple):
+    """What became of a piece: by a codec at `quality`, or by a tokenizer, whose `codes` are [t h w]."""
+
+    point: Point
+    frames: np.ndarray  # uint8 [t h w 3]
+    quality: int | None = None
+    codes: np.ndarray | None = None
+
+
+class Coder:
+    """A tokenizer for videos of any length: in one stream, or, if it is not causal, in clips of 16 frames."""
+
+    def __init__(self, tokenizer: VideoTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.stream = Stream(tokenizer) if tokenizer.model.causal else None
+        self.latents = CHUNK_FRAMES // tokenizer.stride[0]
+        self.frames = self.latents * tokenizer.stride[0]
+        self.warm: set[int] = set()
+
+    def encode(self, video: np.ndarray) -> np.ndarray:
+        """uint8 [t h w 3] → codes [t2 h2 w2]."""
+        if self.stream:
+            return np.concatenate(list(self.stream.encode([video])))
+        clips = [video[start : start + self.frames] for start in range(0, len(video), self.frames)]
+        return np.concatenate([self.tokenizer.encode(clip).codes for clip in clips])
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Codes → the frames that they were, and those that the last of them was filled up with."""
+        if self.stream:
+            return np.concatenate(list(self.stream.decode([codes])))
+        clips = [codes[start : start + self.latents] for start in range(0, len(codes), self.latents)]
+        return np.concatenate([self.tokenizer.decode(clip) for clip in clips])
+
+    def compile(self, video: np.ndarray) -> None:
+        """Compiles what a video of that length needs; a stream is the same for all of more than one chunk."""
+        sample = video[: 2 + self.frames] if self.stream else video
+        if len(sample) not in self.warm:
+            self.decode(self.encode(sample))
+            self.warm.add(len(sample))
+
+
+def load_tokenizers(models: Sequence[str], height: int, width: int) -> dict[str, Coder]:
+    """Tokenizers by name: `NAME=DIR`, or a directory or shipped model that is its own name.
+
+    Raises:
+        ValueError: a name given twice, or a size that one of them does not take.
+    """
+    coders: dict[str, Coder] = {}
+    for model in models:
+        name, _, directory = model.rpartition("=")
+        name = name or directory
+        if name in coders:
+            raise ValueError(f"--model {model}: a second {name!r}; give each a name of its own, NAME=DIR.")
+        tokenizer = VideoTokenizer.from_pretrained(directory)
+        tokenizer.grid(1, height, width)
+        coders[name] = Coder(tokenizer)
+    return coders
+
+
+def tokenized(coder: Coder, video: np.ndarray, likeness: "Likeness") -> Copy:
+    """The piece through a tokenizer."""
+    coder.compile(video)
+    start = time.perf_counter()
+    codes = coder.encode(video)
+    encoded = time.perf_counter()
+    frames = coder.decode(codes)[: len(video)]
+    decoded = time.perf_counter()
+    bits = codes.size * math.log2(coder.tokenizer.vocabulary_size)
+    point = likeness.point(video, frames, bits, encode=encoded - start, decode=decoded - encoded)
+    return Copy(point, frames, codes=codes)
+
+
+def coded(codec: Codec, video: np.ndarray, likeness: "Likeness", low: float, high: float) -> list[Copy]:
+    """The piece through the codec at qualities whose rates reach from `low` to `high` bits a pixel, if it can."""
+    copies: dict[int, Copy] = {}
+
+    def at(quality: int) -> Point:
+        made = code(codec, video, fps=likeness.fps, quality=quality)
+        point = likeness.point(video, made.frames, made.bits, encode=made.encode_seconds, decode=made.decode_seconds)
+        copies[quality] = Copy(point, made.frames, quality=quality)
+        return point
+
+    bracket(codec.qualities, at, low, high)
+    return [copies[quality] for quality in codec.qualities if quality in copies]
+
+
+class Likeness:
+    """Measures copies; LPIPS only if `weights` (a directory with `lpips_alexnet` in it) are given."""
+
+    def __init__(self, fps: float, weights: Path | None) -> None:
+        self.fps, self.lpips = fps, None if weights is None else load_perceptual(weights)
+
+    def point(self, true: np.ndarray, copy: np.ndarray, bits: int | float, *, encode: float, decode: float) -> Point:
+        """Figures over all frames: PSNR of all their errors together, of the rest the frames' mean."""
+        luma = [np.round(video @ LUMA)[..., None] for video in (true, copy)]
+        figures = {
+            "psnr": min(float(psnr_clip(true, copy)), MOST_DECIBELS),
+            "psnr_luma": min(float(psnr_clip(*luma)), MOST_DECIBELS),
+            "ms_ssim": float(np.mean(np.concatenate([ms_ssim(*pair) for pair in batches(true, copy)]))),
+            "vmaf": vmaf(true, copy, fps=self.fps),
+            "encode_ms": 1000 * encode / len(true),
+            "decode_ms": 1000 * decode / len(true),
+        }
+        if self.lpips:
+            figures["lpips"] = self.lpips(true, copy)
+        return Point(bits / true[..., 0].size, figures)
+
+
+def load_perceptual(weights: Path) -> Perceptual:
+    """Mean LPIPS of frames, in batches of one size, so that one program is compiled for all lengths."""
+    import jax
+
+    from videopoet_jax.layers.lpips import load_lpips
+
+    module, params = load_lpips(resolve(weights, LPIPS_NETWORK))
+    distance = jax.jit(lambda a, b: module.apply({"params": params}, a, b))
+
+    def mean(true: np.ndarray, copy: np.ndarray) -> float:
+        found = []
+        for pair in batches(true, copy):
+            count = len(pair[0])
+            padded = [np.pad(video, ((0, BATCH - count), (0, 0), (0, 0), (0, 0))) for video in pair]
+            found.append(np.asarray(distance(*(to_pixels(video) for video in padded)))[:count])
+        return float(np.mean(np.concatenate(found)))
+
+    return mean
+
+
+def batches(*videos: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """The videos' frames, `BATCH` at a time: what measures them takes many times their memory."""
+    for start in range(0, len(videos[0]), BATCH):
+        yield [video[start : start + BATCH] for video in videos]

@@ -1,0 +1,191 @@
+"""`videopoet evaluate compression`: tokenizers' codes against H.265 and H.266 at equal bits, on real clips.
+
+A code costs log2 of the vocabulary, nothing is coded further; `evaluate.codecs` says how the others are set and which
+of their bits count. All see the same frames, of the working size and rate. Files:
+
+    rate_distortion.png   figures against bits per pixel
+    sheet.png             the first pieces: true, by the tokenizers, by the codecs at the nearest rate
+    figures.json          every point of every piece, and what the tables show
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from videopoet_jax.cli.targets import check_targets
+
+MIN_FRAMES, SHEET_PIECES = 17, 3
+AROUND = 4.0  # codecs are measured from a quarter of the fewest bits of a tokenizer to four times the most
+FILES = ("rate_distortion.png", "sheet.png", "figures.json")
+
+
+@click.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, default=["nano"], show_default=True,
+              help="A tokenizer: a shipped name, DIR or NAME=DIR; may be given several times.")  # fmt: skip
+@click.option("--out-dir", type=click.Path(path_type=Path), default="compression", show_default=True)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="With lpips_alexnet in it; without, LPIPS is left out."
+)
+@click.option("--height", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--width", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--fps", type=float, default=8.0, show_default=True)
+@click.option("--num-frames", "frames", type=click.IntRange(MIN_FRAMES), default=257, show_default=True,
+              help="Files are cut into pieces of so many frames; the last may be shorter.")  # fmt: skip
+@click.option("--pieces", type=click.IntRange(1), help="At most so many of a file, evenly spread.")
+@click.option("--held-out", is_flag=True, help="Only the end of each file, which training on its folder leaves out.")
+def command(clips, models, out_dir, weights, height, width, fps, frames, pieces, held_out) -> None:
+    """Rate and distortion of tokenizers, H.265 and H.266 on CLIPS (files or folders).
+
+    Prints, for each tokenizer, what the codecs show at equal bits and the bits that they need for equal quality (≤ and
+    ≥: some clips lie beyond the qualities measured).
+    """
+    from videopoet_jax.cli.compression_copies import Copy, Likeness, coded, load_tokenizers, tokenized
+    from videopoet_jax.evaluate.codecs import CODECS, ffmpeg
+    from videopoet_jax.evaluate.sheets import save_contact_sheet
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    ffmpeg()  # before minutes of other work
+    files = video_files(clips)
+    check_targets(*(out_dir / name for name in FILES), inputs=tuple(files))
+    use_compilation_cache()
+    tokenizers = load_tokenizers(models, height, width)
+    likeness = Likeness(fps, weights)
+    measured: dict[str, dict[str, list[Copy]]] = {}
+    lengths, rows = [], []
+    for name, video in read_pieces(files, frames, fps, height, width, pieces, held_out):
+        copies = {label: [tokenized(coder, video, likeness)] for label, coder in tokenizers.items()}
+        rates = [copy.point.rate for (copy,) in copies.values()]
+        for codec in CODECS:
+            copies[codec.name] = coded(codec, video, likeness, min(rates) / AROUND, max(rates) * AROUND)
+        if len(measured) < SHEET_PIECES:
+            rows += sheet_rows(name, video, copies, rates[0])
+        lengths.append(len(video))
+        measured[name] = {label: [c._replace(frames=c.frames[:0]) for c in made] for label, made in copies.items()}
+        click.echo(f"measured: {name}, {len(video)} frames", err=True)
+    span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
+    about = f"{len(lengths)} clip{'s' * (len(lengths) > 1)} of {span} frames, {width}×{height} at {fps:g} fps"
+    report(out_dir, about, measured, tokenizers, [codec.name for codec in CODECS])
+    save_contact_sheet(out_dir / "sheet.png", rows)
+    click.echo(f"\nwrote {out_dir}: {', '.join(FILES)}")
+
+
+def video_files(given: Sequence[Path]) -> dict[Path, str]:
+    """Files as they are, of folders every video in them; and a name for each, with its folder if two share one."""
+    from videopoet_jax.data.clip_files import find_clips
+
+    files: list[Path] = []
+    for source in given:
+        if source.is_dir():
+            files += [clip.path for clip in find_clips(source)]
+        elif source.exists():
+            files.append(source)
+        else:
+            raise FileNotFoundError(f"{source}: no such file; give videos or folders of videos.")
+    names = [path.name for path in dict.fromkeys(files)]
+    return {path: path.name if names.count(path.name) == 1 else str(path) for path in files}
+
+
+def read_pieces(
+    files: Mapping[Path, str], frames: int, fps: float, height: int, width: int, limit: int | None, held_out: bool
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and videos uint8 [t h w 3], `MIN_FRAMES` to `frames` long.  `40 frames by 17 → 0–16, 17–33`
+
+    What cannot be read, or is too short, is said and left out.
+
+    Raises:
+        ValueError: no file has a piece.
+    """
+    from videopoet_jax.data.media import MediaError, read_video
+    from videopoet_jax.data.sources import held_out_from
+
+    none = True
+    for path, name in files.items():
+        try:
+            video = read_video(path, fps=fps, height=height, width=width)
+        except MediaError as error:
+            click.echo(f"left out: {error}", err=True)
+            continue
+        first = held_out_from(len(video)) if held_out else 0
+        starts = range(first, len(video) - MIN_FRAMES + 1, frames)
+        if not starts:
+            click.echo(f"left out: {path}: {len(video)} frames, a piece has at least {MIN_FRAMES}", err=True)
+            continue
+        count = min(limit or len(starts), len(starts))
+        for start in (starts[i] for i in np.linspace(0, len(starts) - 1, count).round().astype(int)):
+            none = False
+            stop = min(start + frames, len(video))
+            yield f"{name} {start}–{stop - 1}", video[start:stop]
+    if none:
+        raise ValueError(f"{len(files)} files: none gives {MIN_FRAMES} frames at {fps:g} a second; give longer clips.")
+
+
+def sheet_rows(name: str, video: np.ndarray, copies: Mapping[str, Sequence], rate: float) -> list:
+    """The original, and of every system the copy whose rate is nearest to `rate`."""
+    from videopoet_jax.evaluate.sheets import Row
+
+    rows = [Row(f"{name}: true", video)]
+    for label, made in copies.items():
+        nearest = min(made, key=lambda c: abs(np.log(c.point.rate / rate)))
+        rows.append(Row(f"{label}: {nearest.point.rate:.4f} bits per pixel", nearest.frames))
+    return rows
+
+
+def report(
+    out_dir: Path, about: str, measured: Mapping[str, Mapping[str, Sequence]], tokenizers: Mapping, codecs: list[str]
+) -> None:
+    """Prints the tables, draws the curves, writes figures.json."""
+    from videopoet_jax.evaluate.rate_distortion import QUALITY, compare, static_bits, to_markdown
+    from videopoet_jax.evaluate.rate_figure import save_rate_figure
+    from videopoet_jax.pretrained.files import write_atomically
+
+    pieces = list(measured.values())
+    points = {label: [[copy.point for copy in piece[label]] for piece in pieces] for label in (*tokenizers, *codecs)}
+    single = {name: [point for (point,) in points[name]] for name in tokenizers}
+    compared = {name: [compare(c, single[name], points[c]) for c in codecs] for name in tokenizers}
+    static = {}
+    for name, coder in tokenizers.items():
+        codes = np.concatenate([piece[name][0].codes.ravel() for piece in pieces])
+        static[name] = static_bits(codes, coder.tokenizer.vocabulary_size)
+    deltas = {codec: mean_deltas(points[codecs[0]], points[codec]) for codec in codecs[1:]}
+    click.echo(about)
+    for name in tokenizers:
+        click.echo(f"\n{to_markdown(name, single[name], compared[name])}")
+        click.echo(
+            f"\n{name}: an ideal static code of each bit of its codes would take {static[name]:.2f} bits a code, "
+            f"{static[name] / np.log2(tokenizers[name].tokenizer.vocabulary_size):.1%} of what is counted."
+        )
+    for codec, delta in deltas.items():
+        words = ", ".join(
+            f"{QUALITY[n].label} –" if d is None else f"{QUALITY[n].label} {d:+.0%}" for n, d in delta.items()
+        )
+        click.echo(f"{codec} against {codecs[0]}, bits at equal quality (Bjøntegaard): {words}")
+    save_rate_figure(out_dir / FILES[0], {c: points[c] for c in codecs}, single, title=about)
+    figures = {
+        "about": about,
+        "load": os.getloadavg()[0],
+        "tables": {name: [dataclasses.asdict(c) for c in rows] for name, rows in compared.items()},
+        "static_bits": static,
+        "bd_rate": deltas,
+        "pieces": {name: {label: [{"quality": c.quality, "rate": c.point.rate, **c.point.figures} for c in made]
+                          for label, made in piece.items()} for name, piece in measured.items()},
+    }  # fmt: skip
+    data = json.dumps(figures, indent=1, allow_nan=False)
+    write_atomically(out_dir / FILES[2], lambda path: path.write_text(data + "\n"))
+
+
+def mean_deltas(anchor: Sequence, other: Sequence) -> dict[str, float | None]:
+    """Bjøntegaard's delta rate of two codecs for every figure of quality, the mean of the clips that have one."""
+    from videopoet_jax.evaluate.rate_distortion import QUALITY, bd_rate
+
+    means = {}
+    for name in (name for name in QUALITY if name in anchor[0][0].figures):
+        deltas = [bd_rate(a, b, name) for a, b in zip(anchor, other, strict=True)]
+        known = [delta for delta in deltas if delta is not None]
+        means[name] = float(np.mean(known)) if known else None
+    return means
