@@ -4,12 +4,13 @@
 
     audio_tokenizer:nano          0.6 M parameters, the sounds of moving_digits, two levels of which the LM reads one
     audio_tokenizer:local         the same model, for real clips of any loudness
-    audio_tokenizer:soundstream   9.5 M parameters
+    audio_tokenizer:soundstream   9.5 M parameters, with the paper's discriminators (22.5 M)
+    audio_tokenizer:soundstream_24k   the same at the paper's own rate: 24 kHz, 8 levels, 0.75 to 6 kbit/s
 """
 
 from ml_collections import ConfigDict
 
-SIZES = ("nano", "local", "soundstream")
+SIZES = ("nano", "local", "soundstream", "soundstream_24k")
 
 
 def get_config(arg: str = "nano") -> ConfigDict:
@@ -32,6 +33,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model.ema_decay = 0.99  # [SS]
     c.model.dead_usage = 2.0  # [SS]
     c.model.kmeans_iterations = 10  # ours
+    c.model.denoise = False  # [SS] trains models with and without
 
     c.data = ConfigDict()
     c.data.source = "folder"  # ours
@@ -53,6 +55,27 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.loss.commitment_weight = 1.0  # ours
     c.loss.bypass_share = 0.0  # [SS] has none
 
+    c.noise = ConfigDict()  # ours, all of it; used where model.denoise is True
+    c.noise.noisy_share = 0.5
+    c.noise.crowd_share = 0.5  # of the noises: another sound of the batch; the others are coloured noise
+    c.noise.snr_low, c.noise.snr_high = 0.0, 25.0  # dB
+
+    c.adversary = ConfigDict()
+    c.adversary.weight = 1.0  # [SS]; 0 is none
+    c.adversary.feature_weight = 100.0  # [SS]
+    c.adversary.start = 0  # [SS] names no late start
+    c.adversary.model = ConfigDict()
+    c.adversary.model.scales = 3  # [SS]: 1×, ½×, ¼×
+    c.adversary.model.waveform_widths = (16, 64, 256, 1024, 1024)  # [SS]: 4 times as many, up to 1,024; 16 is [c]
+    c.adversary.model.waveform_kernels = (15, 41, 5, 3)  # [c]: MelGAN's
+    c.adversary.model.waveform_stride, c.adversary.model.waveform_group = 4, 4  # [SS]
+    c.adversary.model.stft_window = 1024  # [SS], a quarter of it the hop
+    c.adversary.model.stft_kernel = 7  # [SS]
+    c.adversary.model.stft_widths = (32, 64, 128, 128, 256, 256, 512)  # [SS]: 32 first; the factors of blocks are [c]
+    c.adversary.model.stft_strides = ((1, 2), (2, 2), (1, 2), (2, 2), (1, 2), (2, 2))  # [SS]
+    c.adversary.optimizer, c.adversary.b1, c.adversary.b2, c.adversary.eps = "adam", 0.5, 0.9, 1e-8  # [c]: MelGAN's
+    c.adversary.weight_decay, c.adversary.clip_norm, c.adversary.learning_rate = 0.0, 1.0, 1e-4  # ours
+
     c.train = ConfigDict()  # ours, all of it: [SS] states none
     c.train.batch_size, c.train.steps = 128, 400_000
     c.train.optimizer, c.train.b1, c.train.b2, c.train.eps = "adam", 0.9, 0.99, 1e-8
@@ -61,6 +84,9 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.train.warmup_steps = 1_000
     c.train.ema_decay = 0.999
 
+    if arg == "soundstream_24k":  # [SS]: 75 frames a second, 10 bits a level
+        c.model.sample_rate = c.data.sample_rate = 24_000
+        c.model.levels, c.data.crop = 8, 72_000
     if arg in ("nano", "local"):  # ours: what a CPU can train in minutes, without discriminators
         c.model.dead_usage = 0.03  # batches are small: 2 hits in each would call every entry dead
         c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0  # now the waveform itself must tell phase
@@ -71,6 +97,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.train.learning_rate, c.train.learning_rate_end = 4e-3, 2e-5
         c.train.ema_decay = 0.0  # the rate ends near nothing, which is an average of its own
         c.model.channels, c.model.dim, c.model.levels = 8, 32, 2
+        c.adversary.weight = 0.0
     if arg == "local":
         c.data.quietest = 30.0
         c.loss.waveform_weight = 0.0  # 500 bits a second cannot tell the phase of noise: it would teach silence

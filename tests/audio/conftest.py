@@ -26,6 +26,7 @@ TINY = {
     "ema_decay": 0.99,
     "dead_usage": 0.1,
     "kmeans_iterations": 4,
+    "denoise": False,
 }
 
 

@@ -1,63 +1,30 @@
-"""What SoundStream is trained on without its discriminators: spectra, the waveform itself, commitment.
+"""What SoundStream is trained on: spectra, the waveform itself, commitment, and what discriminators say.
 
-The spectral loss of the paper is deaf to phase. With several levels the discriminators and the codes' plenty mend that;
-one level that must carry a tone's phase from frame to frame needs to be told (`waveform_weight`). Noise has too much
-phase for any code: there the waveform loss would teach silence.
+The spectral loss of the paper is deaf to phase; its discriminators are not. A model that trains without them may be
+told by the waveform itself (`waveform_weight`), though of noise, which has too much phase for any code, that would
+teach silence.
+
+The discriminators are the adversary of `training.step`: a second `TrainState` in `extra[ADVERSARY]`, whose loss
+function is `adversary_loss`, shown `Aux.outputs`.
 """
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from videopoet_jax.audio import rvq
+from videopoet_jax.audio.denoising import Pairs, make_pairs
+from videopoet_jax.audio.discriminators import Discriminators, Judgement
 from videopoet_jax.audio.soundstream import SoundStream
-from videopoet_jax.layers.objective import Aux
-
-TINY = 1e-12  # under a root, whose gradient at nothing would be infinite
-
-
-@functools.cache
-def mel_filters(window: int, bins: int, sample_rate: int) -> Float[np.ndarray, "rows bins"]:
-    """Triangles of height 1, equally spaced on the mel scale from 0 to half the rate, over `window // 2 + 1` rows.
-
-    With short windows some low triangles fall between two frequencies and stay empty; they add nothing to a loss.
-    """
-    frequencies = np.arange(window // 2 + 1) * (sample_rate / window)
-    top = 2595 * np.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, bins + 2) / 2595) - 1)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising = (frequencies[:, None] - low) / (centre - low)
-    falling = (high - frequencies[:, None]) / (high - centre)
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-
-
-def frames_of(waveform: Float[Array, "b s"], window: int) -> Float[Array, "b f window"]:
-    """Windows a quarter of their length apart; zeros in front and behind, so that every sample is in four of them."""
-    hop = window // 4
-    behind = -waveform.shape[1] % hop + window - hop
-    padded = jnp.pad(waveform, ((0, 0), (window - hop, behind)))
-    blocks = padded.reshape(waveform.shape[0], -1, hop)
-    last = blocks.shape[1] - 3
-    return jnp.concatenate([blocks[:, i : i + last] for i in range(4)], axis=-1)
-
-
-def mel_spectrogram(
-    waveform: Float[Array, "b s"], *, window: int, bins: int, sample_rate: int
-) -> Float[Array, "b f bins"]:
-    """Magnitudes on the mel scale, in amplitude: a full-scale sine peaks near 1, whatever the window.
-
-    The paper gives no scale. This one is ours: the linear term then weighs every window alike.
-    """
-    hann = np.hanning(window + 1)[:-1].astype(np.float32)
-    spectrum = jnp.fft.rfft(frames_of(waveform, window) * hann)
-    magnitude = jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + TINY) * (2 / hann.sum())
-    return magnitude @ jnp.asarray(mel_filters(window, bins, sample_rate))
+from videopoet_jax.audio.spectra import TINY, mel_spectrogram
+from videopoet_jax.layers import gan
+from videopoet_jax.layers.objective import ADVERSARY, Aux
 
 
 def spectral_loss(
@@ -94,20 +61,77 @@ def si_sdr(target: Float[Array, "b s"], output: Float[Array, "b s"]) -> Float[Ar
     return 10 * jnp.log10((jnp.sum(wanted**2, -1) + TINY) / (jnp.sum((output - wanted) ** 2, -1) + TINY))
 
 
-def initial_extra(config: ml_collections.ConfigDict) -> dict[str, dict[str, Array]]:
-    """Where training starts from beside the parameters: codebooks that wait for their first batch."""
+def adversarial_loss(fake: list[Judgement]) -> Float[Array, ""]:
+    """max(0, 1 − logits of the model's output), mean over time and nets [SS]: nothing more is gained above 1."""
+    return sum(gan.generator_loss(net.logits, "clipped-hinge") for net in fake) / len(fake)
+
+
+def feature_loss(real: list[Judgement], fake: list[Judgement]) -> Float[Array, ""]:
+    """Mean absolute difference of what the nets saw, mean over the layers of each net and over nets [SS]."""
+    pairs = zip(real, fake, strict=True)
+    return sum(gan.feature_matching(a.features, b.features) for a, b in pairs) / len(fake)
+
+
+def initial_extra(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Where training starts from beside the parameters: codebooks that wait for their first batch, no step taken."""
     model = config.model
-    return {"codebooks": rvq.empty_codebooks(model.levels, model.codebook_size, model.dim)._asdict()}
+    books = rvq.empty_codebooks(model.levels, model.codebook_size, model.dim)
+    return {"codebooks": books._asdict(), "step": jnp.zeros((), jnp.int32)}
+
+
+def init_adversary(config: ml_collections.ConfigDict, key: PRNGKeyArray) -> dict[str, Any]:
+    """New parameters of the discriminators, boxed; of one size whatever the sound's length."""
+    return Discriminators(**config.adversary.model).init(key, jnp.zeros((1, 64)))["params"]
+
+
+def adversary_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, Aux]]:
+    """`loss_fn(params, extra, outputs, keys) → (loss, Aux)` of the discriminators: [SS]'s hinge, mean over nets.
+
+    in   outputs {"real", "fake": Float "b s"}
+    """
+    model = Discriminators(**config.adversary.model)
+
+    def loss_fn(params: Mapping, extra: Any, outputs: Mapping[str, Array], keys: Callable) -> tuple[Array, Aux]:
+        del keys  # nothing here is random
+        real, fake = (model.apply({"params": params}, outputs[name]) for name in ("real", "fake"))
+        pairs = zip(real, fake, strict=True)
+        loss = sum(gan.discriminator_loss(a.logits, b.logits, "hinge") for a, b in pairs) / len(real)
+        said = {"real": real, "fake": fake}
+        metrics = {name: sum(jnp.mean(net.logits) for net in nets) / len(nets) for name, nets in said.items()}
+        return loss, Aux(metrics, extra)
+
+    return loss_fn
+
+
+def game_terms(config: ml_collections.ConfigDict) -> Callable[..., dict[str, Array]]:
+    """`(extra, real, fake) → {"adversarial", "features"}`, 0 before step `config.adversary.start`."""
+    numbers, model = config.adversary, Discriminators(**config.adversary.model)
+
+    def judged(params: Mapping, real: Array, fake: Array) -> dict[str, Array]:
+        truth, copy = (model.apply({"params": params}, sound) for sound in (real, fake))
+        return {"adversarial": adversarial_loss(copy), "features": feature_loss(truth, copy)}
+
+    def unheard(params: Mapping, real: Array, fake: Array) -> dict[str, Array]:
+        return {"adversarial": jnp.zeros(()), "features": jnp.zeros(())}
+
+    def terms(extra: Mapping, real: Array, fake: Array) -> dict[str, Array]:
+        given = (extra[ADVERSARY].params, real, fake)
+        return (
+            jax.lax.cond(extra["step"] >= numbers.start, judged, unheard, *given) if numbers.start else judged(*given)
+        )
+
+    return terms
 
 
 def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, Aux]]:
-    """`loss_fn(params, extra, batch, keys) → (loss, Aux)` for `config.model` and `config.loss`.
+    """`loss_fn(params, extra, batch, keys) → (loss, Aux)` for `config.model`, `config.loss` and `config.adversary`.
 
     A share `config.loss.bypass_share` of the examples goes around the quantizer (half of them in Moshi's tokenizer):
-    from latents the decoder learns sounds too rare to be given a code, a click for one, and then they get one.
+    from latents the decoder learns sounds too rare to be given a code, a click for one, and then they get one. A model
+    with `denoise` is trained on pairs of `config.noise`. `config.adversary.weight` 0 means that there is none.
 
-    in   extra {"codebooks": …}, batch {"audio": Float "b s"}, keys(purpose) → key
-    out  Aux.extra holds the codebooks after this batch
+    in   extra {"codebooks": …, "step"}, with an adversary its state too; batch {"audio": Float "b s"}; keys(purpose)
+    out  Aux.extra holds the codebooks after this batch, Aux.outputs what the adversary is shown
     """
     model, numbers = SoundStream(**config.model), config.loss
     spectral = functools.partial(
@@ -117,25 +141,39 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
         sample_rate=model.sample_rate,
         floor=numbers.log_floor,
     )
+    weights = {name: numbers[f"{name}_weight"] for name in ("spectral", "waveform", "commitment")}
+    terms = None
+    if config.adversary.weight:
+        terms = game_terms(config)
+        weights |= {"adversarial": config.adversary.weight, "features": config.adversary.feature_weight}
+
+    def pairs_of(audio: Array, keys: Callable) -> Pairs:
+        if model.denoise:
+            return make_pairs(keys("noise"), audio, **config.noise)
+        return Pairs(audio, audio, jnp.zeros(audio.shape[:1], bool))
 
     def loss_fn(params: Mapping, extra: Mapping, batch: Mapping[str, Array], keys: Callable) -> tuple[Array, Aux]:
-        audio = batch["audio"]
-        levels = rvq.draw_levels(keys("levels"), audio.shape[0], model.levels)
-        bypass = jax.random.bernoulli(keys("bypass"), numbers.bypass_share, (audio.shape[0],))
+        heard, wanted, denoise = pairs_of(batch["audio"], keys)
+        levels = rvq.draw_levels(keys("levels"), heard.shape[0], model.levels)
+        bypass = jax.random.bernoulli(keys("bypass"), numbers.bypass_share, (heard.shape[0],))
         variables = {"params": params, "codebooks": extra["codebooks"]}
-        out, changed = model.apply(variables, audio, levels, keys("codebooks"), bypass, mutable=["codebooks"])
+        out, changed = model.apply(variables, heard, levels, keys("codebooks"), bypass, denoise, mutable=["codebooks"])
         parts = {
-            "spectral": spectral(audio, out.waveform),
-            "waveform": waveform_loss(audio, out.waveform),
+            "spectral": spectral(wanted, out.waveform),
+            "waveform": waveform_loss(wanted, out.waveform),
             "commitment": out.commitment,
         }
-        loss = sum(numbers[f"{name}_weight"] * value for name, value in parts.items())
+        if terms:
+            parts |= terms(extra, wanted, out.waveform)
+        loss = sum(weights[name] * value for name, value in parts.items())
         books = rvq.Codebooks(**changed["codebooks"])
-        through = jnp.where(bypass, 0, si_sdr(audio, out.waveform))
-        heard = {
+        through = jnp.where(bypass, 0, si_sdr(wanted, out.waveform))
+        seen = {
             "si_sdr": jnp.sum(through) / jnp.maximum(1, jnp.sum(~bypass)),
             "codes_in_use": rvq.perplexity(books)[0],
         }
-        return loss, Aux({**parts, **heard}, {**extra, "codebooks": changed["codebooks"]})
+        after = {**extra, "codebooks": changed["codebooks"], "step": extra["step"] + 1}
+        outputs = {"real": wanted, "fake": out.waveform} if terms else None
+        return loss, Aux({**parts, **seen}, after, outputs)
 
     return loss_fn

@@ -2,7 +2,8 @@
 
     waveform [b s] → latents [b f d] → codes [b f q], value [b f d] → waveform [b s]
 
-The codebooks are no parameters but live in the collection `codebooks`; `rvq` says how they learn.
+The codebooks are no parameters but live in the collection `codebooks`; `rvq` says how they learn. With `denoise` the
+latents pass through FiLM, which is told whether noise shall be taken away.
 """
 
 import math
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from videopoet_jax.audio import rvq
 from videopoet_jax.audio.decoder import Decoder
 from videopoet_jax.audio.encoder import Encoder
-from videopoet_jax.parallel.axes import constrain
+from videopoet_jax.parallel.axes import constrain, partitioned
 
 
 class Reconstruction(NamedTuple):
@@ -27,6 +28,17 @@ class Reconstruction(NamedTuple):
     codes: Int[Array, "b f q"]
     used: Bool[Array, "b q"]  # the levels that each example was rebuilt from
     commitment: Float[Array, ""]
+
+
+class Film(nn.Module):
+    """γ · z + β, both chosen by a one-hot of two [SS]; it starts as z (ours)."""
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b f d"], denoise: Bool[Array, " b"]) -> Float[Array, "b f d"]:
+        shape, row = (2, z.shape[-1]), denoise.astype(jnp.int32)
+        gamma = self.param("gamma", partitioned(nn.initializers.ones_init(), None, None), shape, jnp.float32)
+        beta = self.param("beta", partitioned(nn.initializers.zeros_init(), None, None), shape, jnp.float32)
+        return z * gamma[row][:, None].astype(z.dtype) + beta[row][:, None].astype(z.dtype)
 
 
 class SoundStream(nn.Module):
@@ -41,6 +53,7 @@ class SoundStream(nn.Module):
         kernel_size: of the outermost and of the dilated convolutions.
         levels, codebook_size: residual quantizers and the entries of each.
         ema_decay, dead_usage, kmeans_iterations: how the codebooks learn (`rvq`).
+        denoise: whether it can be asked to take noise away.
     """
 
     sample_rate: int
@@ -54,10 +67,13 @@ class SoundStream(nn.Module):
     ema_decay: float
     dead_usage: float
     kmeans_iterations: int
+    denoise: bool
 
     def setup(self):
         self.encoder = Encoder(self.channels, self.dim, tuple(self.strides), tuple(self.dilations), self.kernel_size)
         self.decoder = Decoder(self.channels, tuple(self.strides), tuple(self.dilations), self.kernel_size)
+        if self.denoise:
+            self.film = Film()
         empty = rvq.empty_codebooks(self.levels, self.codebook_size, self.dim)
         self.books = {n: self.variable("codebooks", n, lambda v=v: v) for n, v in empty._asdict().items()}
 
@@ -65,13 +81,16 @@ class SoundStream(nn.Module):
         """The state of the quantizer as it stands."""
         return rvq.Codebooks(**{name: variable.value for name, variable in self.books.items()})
 
-    def latents(self, waveform: Float[Array, "b s"]) -> Float[Array, "b f d"]:
-        """The encoder alone."""
-        return constrain(self.encoder(waveform), "batch", None, None)
+    def latents(self, waveform: Float[Array, "b s"], denoise: Bool[Array, " b"] | None = None) -> Float[Array, "b f d"]:
+        """What the quantizer is given; only a model with `denoise` minds which examples shall lose their noise."""
+        z = self.encoder(waveform)
+        if self.denoise:
+            z = self.film(z, jnp.zeros(z.shape[:1], bool) if denoise is None else denoise)
+        return constrain(z, "batch", None, None)
 
-    def encode(self, waveform: Float[Array, "b s"]) -> Int[Array, "b f q"]:
+    def encode(self, waveform: Float[Array, "b s"], denoise: Bool[Array, " b"] | None = None) -> Int[Array, "b f q"]:
         """Codes of all levels."""
-        z = self.latents(waveform).astype(jnp.float32)
+        z = self.latents(waveform, denoise).astype(jnp.float32)
         every = jnp.full((z.shape[0],), self.levels)
         return rvq.quantize(z, self.codebooks().embedding, every).codes
 
@@ -85,13 +104,14 @@ class SoundStream(nn.Module):
         levels: Int[Array, " b"],
         key: PRNGKeyArray | None = None,
         bypass: Bool[Array, " b"] | None = None,
+        denoise: Bool[Array, " b"] | None = None,
     ) -> Reconstruction:
         """Through the quantizer and back, example i by `levels[i]` levels; with a `key` the codebooks learn.
 
         Learning needs `mutable=["codebooks"]`; the first batch starts them by k-means. Examples that `bypass` marks are
         rebuilt from the latents themselves, though the codebooks learn from them as from the others.
         """
-        z = self.latents(waveform).astype(jnp.float32)
+        z = self.latents(waveform, denoise).astype(jnp.float32)
         books = self.codebooks()
         if key is not None:
             books = self._started(key, z, books)

@@ -62,7 +62,10 @@ class AudioTokenizer:
         self.samples_per_frame = math.prod(self.model.strides)
         self.rows = rows
         back = lookback(self.model.strides, self.model.dilations, self.model.kernel_size)
-        self._encode = Windows(self._jit(SoundStream.encode), back[0], rows)
+        self._encoders = {
+            denoise: Windows(self._jit(SoundStream.encode, jnp.full((rows,), denoise)), back[0], rows)
+            for denoise in (False, True)
+        }
         self._decode = Windows(self._jit(SoundStream.decode), back[1], rows)
 
     @property
@@ -91,7 +94,8 @@ class AudioTokenizer:
         are spread over it. It computes in float32 everywhere: its quantizer tells apart what bfloat16 does not.
         """
         directory = resolve(name_or_dir, PART)
-        config = read_config(directory, MODEL_TYPE, _fields())
+        # Those who were saved before there was a choice could not denoise.
+        config = {"denoise": False, **read_config(directory, MODEL_TYPE, _fields(), optional=("denoise",))}
         tree = load_params(directory)
         try:
             params, codebooks = tree["params"], tree["codebooks"]
@@ -109,19 +113,27 @@ class AudioTokenizer:
         write_config(directory, MODEL_TYPE, self.config)
 
     def encode(
-        self, waveform: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"], levels: int | None = None
+        self,
+        waveform: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"],
+        levels: int | None = None,
+        *,
+        denoise: bool = False,
     ) -> Encoded:
         """Codes of the first `levels` levels (None: all) of a sound [s] or of several [b s], values in [-1, 1].
 
+        Args:
+            denoise: leave the noise out, if the tokenizer has learned to.
+
         Raises:
-            ValueError: empty, shorter than a frame, not finite, not mono, not floating point, or too many levels.
+            ValueError: empty, shorter than a frame, not finite, not mono, not floating point, too many levels, or a
+                tokenizer that cannot denoise.
         """
         waveform = np.asarray(waveform)
         sound = self._checked_sound(waveform)
         wanted = self._checked_levels(levels)
         frames = self.frames(sound.shape[1])
         blocks = sound[:, : frames * self.samples_per_frame].reshape(len(sound), frames, self.samples_per_frame)
-        codes = self._encode(lambda x: x.reshape(len(x), -1), blocks)[:, :, :wanted]
+        codes = self._encoder(denoise)(lambda x: x.reshape(len(x), -1), blocks)[:, :, :wanted]
         return Encoded(codes[0] if waveform.ndim == 1 else codes)
 
     def decode(self, codes: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"]) -> Float[np.ndarray, "*b s"]:
@@ -139,7 +151,7 @@ class AudioTokenizer:
         return sound[0] if alone else sound
 
     def encode_pieces(
-        self, pieces: Iterable[Float[np.ndarray, "_s"]], levels: int | None = None
+        self, pieces: Iterable[Float[np.ndarray, "_s"]], levels: int | None = None, *, denoise: bool = False
     ) -> Iterator[Int[np.ndarray, "_f q"]]:
         """`encode` of a sound that comes in pieces of any lengths: the same codes, in constant memory.
 
@@ -150,7 +162,7 @@ class AudioTokenizer:
         """
         wanted = self._checked_levels(levels)
         framed = blocks(map(_checked_values, pieces), self.samples_per_frame)
-        for codes in self._encode.stream(lambda x: x.reshape(len(x), -1), framed):
+        for codes in self._encoder(denoise).stream(lambda x: x.reshape(len(x), -1), framed):
             yield codes[:, :wanted]
 
     def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, "_s"]]:
@@ -159,9 +171,18 @@ class AudioTokenizer:
         for sound in self._decode.stream(lambda x: x, checked):
             yield np.clip(sound.reshape(-1), -1.0, 1.0)
 
-    def _jit(self, method: Callable) -> Callable[[Array], Array]:
-        apply = jax.jit(lambda params, books, x: self.model.apply(_variables(params, books), x, method=method))
-        return lambda x: apply(self.params, self.codebooks, x)
+    def _jit(self, method: Callable, *rest: Array) -> Callable[[Array], Array]:
+        apply = jax.jit(
+            lambda params, books, *given: self.model.apply(_variables(params, books), *given, method=method)
+        )
+        return lambda x: apply(self.params, self.codebooks, x, *rest)
+
+    def _encoder(self, denoise: bool) -> Windows:
+        if denoise and not self.model.denoise:
+            raise ValueError(
+                "denoise: this tokenizer has not learned it; train one with model.denoise, or leave it out."
+            )
+        return self._encoders[denoise]
 
     def _checked_levels(self, levels: int | None) -> int:
         levels = self.levels if levels is None else levels

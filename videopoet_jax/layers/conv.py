@@ -23,6 +23,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from videopoet_jax.layers import conv_forms
+from videopoet_jax.layers.grouped import grouped_conv1d
 from videopoet_jax.parallel.axes import partitioned
 
 Initializer = jax.nn.initializers.Initializer
@@ -101,6 +102,8 @@ def causal_conv1d(
         _check_past(past, k, stride, dilation)
         x, front = jnp.concatenate([past, x], axis=1), 0
     skip = max(0, stride - (k - 1) * dilation - 1)
+    if groups > 1 and dilation == 1:
+        return grouped_conv1d(jnp.pad(x[:, skip:], ((0, 0), (front, 0), (0, 0))), kernel, stride, groups)
     return lax.conv_general_dilated(
         x[:, skip:],
         kernel,
@@ -236,3 +239,18 @@ class CausalConvTranspose1D(_Conv):
     def __call__(self, x: Float[Array, "b s c"], past: Float[Array, "b p c"] | None = None) -> Float[Array, "b s2 d"]:
         kernel = self._kernel(x, (self.kernel_size, x.shape[-1], self.features), ("conv_t",))
         return self._biased(causal_conv_transpose1d(x, kernel, stride=self.stride, past=past))
+
+
+class Conv2D(_Conv):
+    """A convolution centred in both dimensions, of a picture or a spectrogram; a side of h becomes ceil(h / s)."""
+
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int]
+    use_bias: bool
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        kernel = self._kernel(x, (*self.kernel_size, x.shape[-1], self.features), ("conv_h", "conv_w"))
+        y = causal_conv3d(x[:, None], kernel[None], strides=(1, *self.strides))[:, 0]
+        return self._biased(y)

@@ -44,8 +44,13 @@ def resolve(name_or_dir: str | os.PathLike, part: str = "") -> Path:
     )
 
 
-def read_config(directory: str | os.PathLike, model_type: str, known_keys: Iterable[str]) -> dict[str, Any]:
+def read_config(
+    directory: str | os.PathLike, model_type: str, known_keys: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, Any]:
     """The model's fields from `config.json`, with `model_type` and `version` checked and taken off.
+
+    Args:
+        optional: those of the known keys that a file may lack.
 
     Raises:
         ValueError: not JSON, another model type, a newer version, an unknown key or a missing one.
@@ -66,7 +71,7 @@ def read_config(directory: str | os.PathLike, model_type: str, known_keys: Itera
         raise ValueError(
             f"{path}: version is {version!r}, this library reads {FORMAT_VERSION}; install a matching one."
         )
-    unknown, missing = sorted(set(config) - known), sorted(known - set(config))
+    unknown, missing = sorted(set(config) - known), sorted(known - set(optional) - set(config))
     if unknown or missing:
         raise ValueError(f"{path}: unknown keys {unknown}, missing keys {missing}; the keys are {sorted(known)}.")
     return config
