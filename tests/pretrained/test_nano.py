@@ -18,7 +18,8 @@ def shipped(part):
 def test_the_weights_are_of_the_config_in_the_recipe(part):
     wanted = json.loads(json.dumps(load_config(f"{part}:nano").model.to_dict()))  # tuples become lists
     wanted.pop("dtype", None)  # of the computation: the loader's choice
-    assert {name: shipped(part)[name] for name in wanted} == wanted
+    held = {"denoise": False, **shipped(part)}  # the audio tokenizer is from before there was a choice
+    assert {name: held[name] for name in wanted} == wanted
 
 
 def test_the_language_model_names_the_parts_beside_it():
