@@ -32,9 +32,11 @@ class Tiny:
     params: Any
     text_table: np.ndarray  # the "text encoder": a row for each piece
 
-    def layout(self, task: str, grid: Grid = GRID) -> Layout:
-        task = TASKS[task]
-        return layout_for(task, grid, vocabulary=self.model.vocabulary, text_length=TEXT_LENGTH, source="video")
+    def layout(self, task: str, grid: Grid = GRID, audio_order: str = "levels") -> Layout:
+        task, vocabulary = TASKS[task], self.model.vocabulary
+        return layout_for(
+            task, grid, vocabulary=vocabulary, text_length=TEXT_LENGTH, source="video", audio_order=audio_order
+        )
 
     def batch(self, layout: Layout, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
         rng, grid = np.random.default_rng(seed), layout.grid

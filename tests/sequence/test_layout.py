@@ -17,10 +17,12 @@ from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDIN
 VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=0)
 
 
-def make(name, *, frames=5, height=16, width=32, levels=1, text_length=2, source="video"):
+def make(name, *, frames=5, height=16, width=32, levels=1, text_length=2, source="video", audio_order="levels"):
     grid = Grid(frames, height, width, 16, levels)
     task = TASKS[name] if isinstance(name, str) else name
-    return layout_for(task, grid, vocabulary=VOCABULARY, text_length=text_length, source=source)
+    return layout_for(
+        task, grid, vocabulary=VOCABULARY, text_length=text_length, source=source, audio_order=audio_order
+    )
 
 
 def record_for(layout, seed=0):
@@ -99,6 +101,22 @@ def test_audio_is_written_level_by_level_coarse_first():
     assert f"<boa_o> {' '.join(levels)} <eoa_o> <eos>" in names(example)
 
 
+def test_all_levels_of_a_frame_together_are_the_other_order():
+    layout = make("unconditional", frames=1, levels=3, audio_order="frames")
+    audio = np.arange(18).reshape(6, 3)  # frame f, level q: 3·f + q
+    example = assemble(layout, {"video": np.zeros((1, 1, 2), int), "audio": audio})
+    frames = [" ".join(f"a{q}:{3 * f + q}" for q in range(3)) for f in range(6)]
+    assert f"<boa_o> {' '.join(frames)} <eoa_o> <eos>" in names(example)
+    assert layout.show().endswith("<boa_o> | audio[0…2] 18 | <eoa_o> | <eos>")
+    by_level = assemble(make("unconditional", frames=1, levels=3), {"video": np.zeros((1, 1, 2), int), "audio": audio})
+    columns = [
+        set(zip(e["ids"].tolist(), map(tuple, e["positions"].tolist()), strict=True)) for e in (example, by_level)
+    ]
+    assert columns[0] == columns[1]  # each token has the time and the modality that it has in the other order
+    with pytest.raises(ValueError, match="audio_order 'codes': unknown; use one of levels, frames"):
+        make("unconditional", audio_order="codes")
+
+
 def test_a_silent_clip_drops_sound_and_its_markers():
     layout = make("text_to_video", levels=0)
     example = assemble(layout, record_for(layout))
@@ -146,10 +164,11 @@ def test_portrait_has_a_resolution_token_and_a_square_none():
     levels=st.integers(0, 4),
     text_length=st.integers(1, 5),
     seed=st.integers(0, 99),
+    audio_order=st.sampled_from(layouts.ORDERS),
 )
-def test_both_ways_for_every_task(name, latents, height, width, levels, text_length, seed):
-    frames = 4 * latents - 3
-    layout = make(name, frames=frames, height=16 * height, width=16 * width, levels=levels, text_length=text_length)
+def test_both_ways_for_every_task(name, latents, height, width, levels, text_length, seed, audio_order):
+    sizes = dict(frames=4 * latents - 3, height=16 * height, width=16 * width, levels=levels, text_length=text_length)
+    layout = make(name, **sizes, audio_order=audio_order)
     record = record_for(layout, seed)
     example = assemble(layout, record)
     back = disassemble(layout, example["ids"])

@@ -82,14 +82,17 @@ def draw_ids(
     output: Any,
     hidden: Float[Array, "r d"],
     segment: Segment,
+    at: Int[Array, ""],
     sampling: Sampling,
     keys: Key[Array, " b"],
 ) -> Int[Array, " b"]:
-    """One id of `segment`'s kind for each key. Factors of a visual code are drawn in turn, each given those before."""
+    """One id of `segment` at position `at` for each key. Factors of a visual code are drawn in turn, each given those
+    before."""
     x = hidden[:, None]
     if segment.kind == "audio":
-        codes = draw(logits.audio_logits(output, x, segment.level)[:, 0], sampling, keys)
-        return AUDIO_OFFSET + segment.level * AUDIO_CODES + codes
+        level = segment.level if segment.levels == 1 else segment.level + (at - segment.start) % segment.levels
+        codes = draw(logits.audio_logits(output, x, level)[:, 0], sampling, keys)
+        return AUDIO_OFFSET + level * AUDIO_CODES + codes
     each = factor_codes(model.visual_codes, model.visual_factors)
     twins = x.shape[0] // keys.shape[0]
     parts = jnp.zeros((x.shape[0], 0), jnp.int32)
@@ -123,8 +126,8 @@ def write_segment(
     twins = state.ids.shape[0] // keys.shape[0]
 
     def choose(state: State, i: Array) -> State:
-        at = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        chosen = draw_ids(model, params["output"], state.hidden, segment, sampling, at)
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        chosen = draw_ids(model, params["output"], state.hidden, segment, i, sampling, own)
         return state.replace(ids=state.ids.at[:, i].set(jnp.tile(chosen, twins).astype(state.ids.dtype)))
 
     def turn(state: State, i: Array) -> tuple[State, None]:

@@ -7,6 +7,7 @@ codes of one RVQ level. Padding rows get no probability.
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -33,9 +34,10 @@ def special_text_logits(output: Params, x: Float[Array, "b n d"], rows: int) -> 
     return score(x, output["special_text"], rows)
 
 
-def audio_logits(output: Params, x: Float[Array, "b n d"], level: int) -> Float[Array, "b n v"]:
+def audio_logits(output: Params, x: Float[Array, "b n d"], level: int | Int[Array, ""]) -> Float[Array, "b n v"]:
     """Logits of the 1,024 codes of one RVQ level."""
-    return score(x, output["audio"][level * AUDIO_CODES : (level + 1) * AUDIO_CODES], AUDIO_CODES)
+    rows = jax.lax.dynamic_slice_in_dim(output["audio"], level * AUDIO_CODES, AUDIO_CODES)
+    return score(x, rows, AUDIO_CODES)
 
 
 def visual_logits(

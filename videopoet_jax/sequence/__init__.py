@@ -4,13 +4,14 @@ Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `l
 """
 
 from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
-from videopoet_jax.sequence.layout import MODALITIES, Layout, Segment, assemble, disassemble, layout_for
+from videopoet_jax.sequence.layout import MODALITIES, ORDERS, Layout, Segment, assemble, disassemble, layout_for
 from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
 
 __all__ = [
     "AUDIO",
     "MODALITIES",
+    "ORDERS",
     "SPECIAL_TEXT",
     "TASKS",
     "TEXT_EMBEDDING",

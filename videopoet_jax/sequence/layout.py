@@ -6,7 +6,11 @@ Image-to-video of a clip of 5 frames, latents (2, 1, 2), 2 of the 31 audio frame
     output  <bov_o> v3 v9 <eov_o> <boa_o> a0:5 a0:6 … <eoa_o> <eos>
     weight     1     1  1    1       1     1     1  …    1      1      (0 over the whole prefix)
 
-The order is [VP]'s figure 2; a modality that a task lacks drops its tokens and its markers.
+The order is [VP]'s figure 2; a modality that a task lacks drops its tokens and its markers. Several levels of sound
+have two orders, the paper's and its alternative; here two levels of three frames:
+
+    levels  <boa_o> a0:5 a0:6 a0:7 a1:1 a1:2 a1:3 <eoa_o>     the whole clip level by level, coarse first
+    frames  <boa_o> a0:5 a1:1 a0:6 a1:2 a0:7 a1:3 <eoa_o>     all levels of a frame together
 """
 
 import dataclasses
@@ -24,6 +28,7 @@ from videopoet_jax.sequence.vocabulary import Vocabulary
 # Rows of the modality embedding, fixed for good like the special ids. Audio has one for each RVQ level.
 MODALITIES = ("special", "text", "video_in", "video_out", *(f"audio_in_{q}" for q in range(4)),
               *(f"audio_out_{q}" for q in range(4)))  # fmt: skip
+ORDERS = ("levels", "frames")
 _MODALITY = {name: i for i, name in enumerate(MODALITIES)}
 _TABLE = {"special": vocab.SPECIAL_TEXT, "text": vocab.TEXT_EMBEDDING, "video": vocab.VISUAL, "audio": vocab.AUDIO}
 
@@ -33,13 +38,14 @@ class Segment:
     """A run of positions of one kind.
 
     Attributes:
-        kind: "special", "text", "video" or "audio" (one segment for each RVQ level).
+        kind: "special", "text", "video" or "audio" (one segment for each RVQ level, or one with all of them in turn).
         output: whether the model writes it.
         start: first position in the sequence.
         length: positions.
         key: entry of the record that holds its codes.
         first: first latent (video) or first audio frame (audio) of the clip.
-        level: RVQ level (audio).
+        level: RVQ level, the first of several (audio).
+        levels: how many levels take turns (audio).
         tokens: the ids, where they are known before any clip (special).
         clock: time of special tokens, in audio frames.
     """
@@ -51,6 +57,7 @@ class Segment:
     key: str = ""
     first: int = 0
     level: int = 0
+    levels: int = 1
     tokens: tuple[int, ...] = ()
     clock: int = 0
 
@@ -63,24 +70,31 @@ class Segment:
         return _TABLE[self.kind]
 
     @property
-    def modality(self) -> int:
-        """Row of the modality embedding."""
+    def level_of(self) -> Int[np.ndarray, " n"]:
+        """RVQ level of each position: two in turn are `0 1 0 1 …`."""
+        return self.level + np.arange(self.length) % self.levels
+
+    @property
+    def modality(self) -> Int[np.ndarray, " n"]:
+        """Row of the modality embedding at each position."""
         side = "out" if self.output else "in"
-        names = {"video": f"video_{side}", "audio": f"audio_{side}_{self.level}"}
-        return _MODALITY[names.get(self.kind, self.kind)]
+        if self.kind == "audio":
+            return _MODALITY[f"audio_{side}_0"] + self.level_of
+        return np.full(self.length, _MODALITY[f"video_{side}" if self.kind == "video" else self.kind])
 
     def positions(self, grid: Grid) -> Int[np.ndarray, "n 4"]:
-        """(t, h, w, modality): latents (2, 1, 2) → t h w `0 0 0, 0 0 1, 6 0 0, 6 0 1`; audio → t `0, 1, 2, …`."""
+        """(t, h, w, modality): latents (2, 1, 2) → t h w `0 0 0, 0 0 1, 6 0 0, 6 0 1`; audio → t `0, 1, 2, …`,
+        two levels in turn `0, 0, 1, 1, …`."""
         t, h, w = np.full(self.length, self.clock), np.zeros(self.length, int), np.zeros(self.length, int)
         if self.kind == "text":
             t = np.arange(self.length)
         elif self.kind == "audio":
-            t = self.first + np.arange(self.length)
+            t = self.first + np.arange(self.length) // self.levels
         elif self.kind == "video":
             frame, place = np.divmod(np.arange(self.length), grid.tokens_per_latent)
             t = np.array([latent_start(int(self.first + f)) for f in frame])
             h, w = np.divmod(place, grid.latents[2])
-        return np.stack([t, h, w, np.full(self.length, self.modality)], axis=-1).astype(np.int32)
+        return np.stack([t, h, w, self.modality], axis=-1).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +135,19 @@ class Layout:
 
     def show(self) -> str:
         """The sequence for people, one segment each: `<bos> <task:video> | video 80 | <eov_o> <eos>`."""
-        names = {"text": "text {0.length}", "video": "video {0.length}", "audio": "audio[{0.level}] {0.length}"}
-        parts = [
-            " ".join(map(vocab.name_of, s.tokens)) if s.kind == "special" else names[s.kind].format(s)
-            for s in self.segments
-        ]
+        parts = []
+        for s in self.segments:
+            levels = "" if s.kind != "audio" else f"[{s.level}]" if s.levels == 1 else f"[{s.level}…{s.levels - 1}]"
+            tokens = " ".join(map(vocab.name_of, s.tokens)) if s.kind == "special" else f"{s.kind}{levels} {s.length}"
+            parts.append(tokens)
         return " | ".join(parts)
 
 
 class _Builder:
     """Appends segments from the front; empty ones are left out."""
 
-    def __init__(self):
+    def __init__(self, audio_order: str):
+        self.audio_order = audio_order
         self.segments: list[Segment] = []
         self.length = 0
 
@@ -162,8 +177,10 @@ class _Builder:
             return
         first, last = audio_frames(span.start), audio_frames(stop)
         self.special(output, f"<boa_{side}>", clock=first)
-        for level in range(grid.audio_levels):  # [VP] the whole clip level by level, coarse first
-            self.add("audio", output, last - first, key=span.key, first=first, level=level)
+        together = grid.audio_levels if self.audio_order == "frames" else 1
+        for level in range(0, grid.audio_levels, together):
+            length = (last - first) * together
+            self.add("audio", output, length, key=span.key, first=first, level=level, levels=together)
         self.special(output, f"<eoa_{side}>", clock=last - 1)
 
 
@@ -174,18 +191,22 @@ def _conditioning_names(grid: Grid, source: str) -> list[str]:
     return [f"<source:{source}>", *res, f"<duration:{grid.frames}>"]
 
 
-def layout_for(task: Task, grid: Grid, *, vocabulary: Vocabulary, text_length: int, source: str) -> Layout:
-    """The layout of `task` on clips of `grid`.
+def layout_for(
+    task: Task, grid: Grid, *, vocabulary: Vocabulary, text_length: int, source: str, audio_order: str = "levels"
+) -> Layout:
+    """The layout of `task` on clips of `grid`; `audio_order` is one of `ORDERS`, [VP]'s own unless told otherwise.
 
     text_to_video, silent, 1 frame of 1×2 latents, one text slot:
     `<bos> <task:video> <bot_i> <text> <eot_i> <source:video> <duration:1> | <bov_o> v v <eov_o> <eos>`
     """
+    if audio_order not in ORDERS:
+        raise ValueError(f"audio_order {audio_order!r}: unknown; use one of {', '.join(ORDERS)}.")
     sound = bool(grid.audio_levels)
     reads, writes = ([s for s in spans if sound or s.modality != "audio"] for spans in (task.reads, task.writes))
     if not writes:
         raise ValueError(f"task {task.name} of a silent clip: nothing is left to write; use a grid with audio_levels.")
     both = {s.modality for s in writes} == {"video", "audio"}
-    build = _Builder()
+    build = _Builder(audio_order)
     build.special(False, "<bos>", f"<task:{task.output}{'+audio' if both else ''}>")
     if task.text:
         build.special(False, "<bot_i>")
@@ -211,8 +232,9 @@ def _segment_ids(layout: Layout, segment: Segment, codes: np.ndarray) -> np.ndar
     needed = (layout.grid.audio_frames, layout.grid.audio_levels)
     if codes.ndim != 2 or codes.shape[0] != needed[0] or codes.shape[1] < needed[1]:
         raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {needed} (or more levels).")
-    part = codes[segment.first : segment.first + segment.length, segment.level]
-    return layout.vocabulary.audio_ids(part, segment.level)
+    frames, levels = segment.length // segment.levels, range(segment.level, segment.level + segment.levels)
+    part = codes[segment.first : segment.first + frames]
+    return np.stack([layout.vocabulary.audio_ids(part[:, q], q) for q in levels], axis=-1).reshape(-1)
 
 
 def assemble(layout: Layout, record: Mapping[str, np.ndarray], *, outputs: bool = True) -> dict[str, np.ndarray]:
@@ -290,5 +312,8 @@ def disassemble(layout: Layout, ids: Int[np.ndarray, "*b n"]) -> dict[str, np.nd
         elif s.kind == "audio":
             shape = (*ids.shape[:-1], grid.audio_frames, grid.audio_levels)
             whole = record.setdefault(s.key, np.zeros(shape, np.int32))
-            whole[..., s.first : s.first + s.length, s.level] = layout.vocabulary.audio_codes_of(part, s.level)
+            part = part.reshape(*part.shape[:-1], -1, s.levels)
+            for i in range(s.levels):
+                codes = layout.vocabulary.audio_codes_of(part[..., i], s.level + i)
+                whole[..., s.first : s.first + part.shape[-2], s.level + i] = codes
     return record
