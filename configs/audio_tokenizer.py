@@ -73,8 +73,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.adversary.model.stft_kernel = 7  # [SS]
     c.adversary.model.stft_widths = (32, 64, 128, 128, 256, 256, 512)  # [SS]: 32 first; the factors of blocks are [c]
     c.adversary.model.stft_strides = ((1, 2), (2, 2), (1, 2), (2, 2), (1, 2), (2, 2))  # [SS]
-    c.adversary.optimizer, c.adversary.b1, c.adversary.b2, c.adversary.eps = "adam", 0.5, 0.9, 1e-8  # [c]: MelGAN's
-    c.adversary.weight_decay, c.adversary.clip_norm, c.adversary.learning_rate = 0.0, 1.0, 1e-4  # ours
+    c.adversary.optimizer, c.adversary.b1, c.adversary.b2 = "adam", 0.5, 0.9  # [c]: MelGAN's
+    c.adversary.learning_rate = 1e-4  # [c]: MelGAN's
 
     c.train = ConfigDict()  # ours, all of it: [SS] states none
     c.train.batch_size, c.train.steps = 128, 400_000

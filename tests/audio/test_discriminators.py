@@ -140,7 +140,7 @@ def keys(name: str) -> jax.Array:
 def test_the_adversarys_loss_is_the_hinge_of_both_sides(config):
     params = init(Discriminators(**NARROW))
     real, fake = (jax.random.normal(jax.random.key(i), (2, 320)) for i in (0, 1))
-    loss, aux = losses.adversary_loss(config)(params, {}, {"real": real, "fake": fake}, keys)
+    loss, aux = losses.make_adversary_loss(config)(params, {}, {"real": real, "fake": fake}, keys)
     model = Discriminators(**NARROW)
     sides = [[np.asarray(net.logits) for net in model.apply({"params": params}, x)] for x in (real, fake)]
     wanted = [np.maximum(0, 1 - a).mean() + np.maximum(0, 1 + b).mean() for a, b in zip(*sides, strict=True)]
@@ -184,7 +184,7 @@ def test_silence_is_finite(config, variables):
 
     @jax.jit
     def run(sound):
-        model, judges = losses.make_loss(config), losses.adversary_loss(config)
+        model, judges = losses.make_loss(config), losses.make_adversary_loss(config)
         (loss, aux), grads = jax.value_and_grad(model, has_aux=True)(variables["params"], extra, {"audio": sound}, keys)
         shown = {"real": sound, "fake": sound}
         (other, _), slope = jax.value_and_grad(judges, has_aux=True)(params, {}, shown, keys)

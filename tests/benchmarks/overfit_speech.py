@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from videopoet_jax.audio.losses import adversary_loss, init_adversary, initial_extra, make_loss
+from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adversary_loss, make_loss
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
 from videopoet_jax.cli.configuration import load_config
@@ -50,8 +50,8 @@ def narrow(steps: int, game: bool) -> ConfigDict:
 
 
 def optimizer_of(numbers: ConfigDict, learning_rate):
-    fields = {key: numbers[key] for key in ("b1", "b2", "eps", "weight_decay", "clip_norm")}
-    return make_optimizer(name=numbers.optimizer, learning_rate=learning_rate, **fields)
+    fields = ("b1", "b2", "eps", "weight_decay", "clip_norm")
+    return make_optimizer(name=numbers["optimizer"], learning_rate=learning_rate, **{f: numbers[f] for f in fields})
 
 
 def learn(config: ConfigDict, speech: np.ndarray):
@@ -69,10 +69,10 @@ def learn(config: ConfigDict, speech: np.ndarray):
     )
     extra, adversary = initial_extra(config), None
     if config.adversary.weight:
-        judge = optimizer_of(config.adversary, config.adversary.learning_rate)
+        judge = optimizer_of({**train, **config.adversary}, config.adversary.learning_rate)
         params = initialize(lambda key: init_adversary(config, key), mesh, jax.random.key(2))
         extra[ADVERSARY] = create_state(params, judge, mesh=mesh, key=jax.random.key(3))
-        step = make_train_step(adversary_loss(config), judge, ema_decay=None)
+        step = make_train_step(make_adversary_loss(config), judge, ema_decay=None)
         adversary = Adversary(step, config.adversary.start)
     params = initialize(lambda key: init_variables(model, key)["params"], mesh, jax.random.key(0))
     state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(1), extra=extra, ema=True)

@@ -5,7 +5,7 @@ told by the waveform itself (`waveform_weight`), though of noise, which has too 
 teach silence.
 
 The discriminators are the adversary of `training.step`: a second `TrainState` in `extra[ADVERSARY]`, whose loss
-function is `adversary_loss`, shown `Aux.outputs`.
+function is `make_adversary_loss`'s, shown `Aux.outputs`.
 """
 
 import functools
@@ -84,7 +84,7 @@ def init_adversary(config: ml_collections.ConfigDict, key: PRNGKeyArray) -> dict
     return Discriminators(**config.adversary.model).init(key, jnp.zeros((1, 64)))["params"]
 
 
-def adversary_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, Aux]]:
+def make_adversary_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, Aux]]:
     """`loss_fn(params, extra, outputs, keys) → (loss, Aux)` of the discriminators: [SS]'s hinge, mean over nets.
 
     in   outputs {"real", "fake": Float "b s"}

@@ -85,7 +85,7 @@ def perceptual_distance(config: ConfigDict) -> Any:
 def audio_tokenizer(config: ConfigDict) -> Recipe:
     """Sound → codes → sound, on random crops."""
     from videopoet_jax.audio.crops import make_crop
-    from videopoet_jax.audio.losses import initial_extra, make_loss
+    from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adversary_loss, make_loss
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
     from videopoet_jax.evaluate import quality
@@ -128,6 +128,9 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
             config.model.to_dict(), params, extra["codebooks"]
         ).save_pretrained(directory),
         start=start,
+        rival=Rival(functools.partial(init_adversary, config), make_adversary_loss(config), {})
+        if config.adversary.weight
+        else None,
     )
 
 
