@@ -11,7 +11,11 @@ import click
 from videopoet_jax.cli.targets import check_targets
 
 # first word → module in this package
-KINDS = {"tokenizer": "evaluate_tokenizer", "compression": "evaluate_compression"}
+KINDS = {
+    "tokenizer": "evaluate_tokenizer",
+    "audio-tokenizer": "evaluate_audio_tokenizer",
+    "compression": "evaluate_compression",
+}
 
 
 class Evaluate(click.Command):

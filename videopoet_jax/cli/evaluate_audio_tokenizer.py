@@ -1,0 +1,121 @@
+"""`videopoet evaluate audio-tokenizer`: copies of real sounds by any of our audio tokenizers, at every bit rate."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from videopoet_jax.cli.targets import check_targets
+
+SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"))  # and those of videos
+LEAST_SAMPLES = 1024  # a window of the spectra
+
+
+@click.command()
+@click.argument("sources", metavar="SOUNDS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, required=True,
+              help="A shipped name or a directory; give it once for each tokenizer.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True,
+              help="Of each sound, from its start.")  # fmt: skip
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table's figures.")
+def command(sources, models, seconds, report) -> None:
+    """Score copies of SOUNDS (sound or video files, or folders of them) made from the first 1, 2, … levels.
+
+    SI-SDR, which hears phase, and log-spectral distance, which does not: means over the sounds, each with its peak at
+    1. Silence beside them: where most of a spectrum is empty, as a tone's, its distance is small.
+    Name sounds that the tokenizers were not trained on.
+    """
+    check_targets(report)
+    from videopoet_jax.audio.tokenizer import AudioTokenizer
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    use_compilation_cache()
+    paths, rows, left_out = list(files_of(sources)), [], {}
+    for name in dict.fromkeys(models):
+        tokenizer = AudioTokenizer.from_pretrained(name)
+        sounds = list(read(paths, tokenizer.sample_rate, seconds, left_out))
+        if not sounds:
+            raise ValueError(
+                f"{len(paths)} files: none has sound to score; {next(iter(left_out.values()), 'name some')}"
+            )
+        rows += score(name, tokenizer, sounds)
+    for reason in left_out.values():
+        click.echo(f"warning: left out: {reason}", err=True)
+    click.echo(table(rows))
+    click.echo(f"\n{len(paths) - len(left_out)} sounds, {len(left_out)} left out.")
+    if report:
+        from videopoet_jax.pretrained.files import write_atomically
+
+        figures = {"rows": rows, "sounds": len(paths) - len(left_out), "left_out": [str(path) for path in left_out]}
+        data = json.dumps(figures, indent=1, allow_nan=False)
+        write_atomically(report, lambda path: path.write_text(data + "\n"))
+
+
+def files_of(sources: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are, folders as the sounds and videos below them in the order of their names."""
+    from videopoet_jax.data.clip_files import SUFFIXES as VIDEOS
+
+    for source in sources:
+        if source.is_dir():
+            yield from sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES | VIDEOS)
+        else:
+            yield source
+
+
+def read(paths: Sequence[Path], rate: int, seconds: float, left_out: dict[Path, str]) -> Iterator[np.ndarray]:
+    """The start of every sound, its peak at 1; why a file has none goes into `left_out`."""
+    from videopoet_jax.data.media import MediaError, read_audio
+
+    for path in paths:
+        try:
+            sound = read_audio(path, sample_rate=rate, end=seconds)
+            peak = np.abs(sound).max(initial=0.0)
+            if len(sound) < LEAST_SAMPLES or peak < 0.5 / 32_767:
+                raise MediaError(f"{path}: silent, or shorter than {LEAST_SAMPLES} samples at {rate:,} Hz.")
+            yield sound / peak
+        except (MediaError, OSError) as error:
+            left_out[path] = str(error)
+
+
+def score(name: str, tokenizer, sounds: Sequence[np.ndarray]) -> list[dict]:
+    """A row for each number of levels, and one of silence."""
+    from videopoet_jax.evaluate.quality import log_spectrum, si_sdr, spectral_distance
+
+    ratios = [[] for _ in range(1 + tokenizer.levels)]
+    distances = [[] for _ in range(1 + tokenizer.levels)]
+    for sound in sounds:
+        codes = tokenizer.encode(sound).codes
+        truth = sound[: len(codes) * tokenizer.samples_per_frame]
+        spectrum = log_spectrum(truth)
+        for levels in range(1 + tokenizer.levels):
+            copy = tokenizer.decode(codes[:, :levels]) if levels else np.zeros_like(truth)
+            ratios[levels].append(float(si_sdr(truth, copy)))
+            distances[levels].append(spectral_distance(spectrum, log_spectrum(copy)))
+    bits = tokenizer.sample_rate / tokenizer.samples_per_frame * math.log2(tokenizer.vocabulary_size)
+    return [
+        {
+            "model": name if levels else f"silence, at {tokenizer.sample_rate} Hz",
+            "levels": levels,
+            "bits_per_second": bits * levels,
+            "si_sdr": mean(ratios[levels]),
+            "spectral_distance": mean(distances[levels]),
+        }
+        for levels in range(1 + tokenizer.levels)
+    ]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None where one is infinite (silence has no ratio to a sound)."""
+    return float(np.mean(values)) if np.isfinite(values).all() else None
+
+
+def table(rows: Sequence[dict]) -> str:
+    lines = ["| model | levels | kbit/s | SI-SDR dB | log-spectral distance dB |", "|---|---|---|---|---|"]
+    for row in rows:
+        ratio = "–" if row["si_sdr"] is None else f"{row['si_sdr']:.2f}"
+        rate, distance = row["bits_per_second"] / 1000, row["spectral_distance"]
+        lines.append(f"| {row['model']} | {row['levels']} | {rate:.2f} | {ratio} | {distance:.2f} |")
+    return "\n".join(lines)
