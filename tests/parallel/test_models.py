@@ -5,20 +5,23 @@ from functools import partial
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from videopoet_jax.audio import losses as audio_losses
 from videopoet_jax.audio import tokenizer as audio_tokenizer
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.layers.objective import ADVERSARY
 from videopoet_jax.lm.language_model import LanguageModel, init_params
 from videopoet_jax.lm.transformer import PrefixLM
 from videopoet_jax.parallel import abstract, batch_sharding, initialize, make_mesh, param_shardings
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.training.optimizer import make_optimizer
 from videopoet_jax.training.state import create_state
-from videopoet_jax.training.step import make_train_step
+from videopoet_jax.training.step import Adversary, make_train_step
 from videopoet_jax.video import tokenizer as video_tokenizer
 from videopoet_jax.video.losses import initial_extra, make_loss
 from videopoet_jax.video.tokenizer import VideoTokenizer, build
@@ -56,6 +59,15 @@ def test_soundstream_is_split_as_intended(mesh):
     kernels = [s.spec for s in jax.tree.leaves(param_shardings(boxed, mesh)) if len(s.spec) == 3]
     assert P(None, None, "tensor") in kernels and P(None, "fsdp", None) in kernels  # from mono, to mono
     assert kernels.count(P(None, "fsdp", "tensor")) > 20
+
+
+def test_soundstreams_discriminators_are_split_as_intended(mesh):
+    config = load_config("audio_tokenizer:soundstream")
+    boxed = abstract(partial(audio_losses.init_adversary, config))
+    specs = jax.tree.map(lambda s: s.spec, param_shardings(boxed, mesh))
+    assert specs["waveform0"]["grouped2"]["kernel"] == P(None, None, "tensor")  # four channels a group
+    assert specs["waveform0"]["next"]["kernel"] == P(None, "fsdp", "tensor")
+    assert specs["stft"]["block3"]["conv2"]["kernel"] == P(None, None, "fsdp", "tensor")
 
 
 @pytest.mark.parametrize("cls", [VideoTokenizer, AudioTokenizer, TextEncoder, LanguageModel])
@@ -97,3 +109,37 @@ def test_a_video_step_on_eight_devices_is_the_step_on_one():
     # Adam's first step is ± the learning rate wherever a gradient is not nearly zero, so compare what is not.
     close = [np.mean(np.abs(a - b) < 1e-4) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True)]
     assert np.mean(close) > 0.99
+
+
+def drawn(init, mesh):
+    """Parameters of the right shapes in the right places, drawn by NumPy: initializers take longest to compile."""
+    boxed, rng = abstract(init), np.random.default_rng(1)
+    values = jax.tree.map(lambda p: rng.normal(scale=0.3, size=p.shape).astype(np.float32), nn.meta.unbox(boxed))
+    return jax.device_put(values, param_shardings(boxed, mesh))
+
+
+def test_a_game_of_sound_on_eight_devices_is_the_game_on_one():
+    """A step of the model and of its discriminators, noise and quantizer dropout drawn alike."""
+    config = load_config("audio_tokenizer:soundstream")
+    config.model.update(channels=2, dim=4, strides=(2, 4), dilations=(1,), levels=2, codebook_size=8, denoise=True)
+    config.adversary.model.update(
+        scales=1, waveform_widths=(4, 8), stft_window=64, stft_widths=(2, 4), stft_strides=((2, 2),)
+    )
+    config.loss.windows = (64,)
+    audio = np.random.default_rng(0).normal(size=(8, 256)).astype(np.float32)
+    model, optimizer = SoundStream(**config.model), optax.sgd(1e-3)
+    judge = make_train_step(audio_losses.make_adversary_loss(config), optimizer, ema_decay=None)
+    step = make_train_step(audio_losses.make_loss(config), optimizer, ema_decay=None, adversary=Adversary(judge, 0))
+    results = []
+    for mesh in (make_mesh(jax.devices()[:1]), make_mesh(data=4, tensor=2)):
+        key, extra = jax.random.key(0), audio_losses.initial_extra(config)
+        params = drawn(partial(audio_losses.init_adversary, config), mesh)
+        extra[ADVERSARY] = create_state(params, optimizer, mesh=mesh, key=key)
+        params = drawn(lambda key: audio_tokenizer.init_variables(model, key)["params"], mesh)
+        state = create_state(params, optimizer, mesh=mesh, key=key, extra=extra)
+        with jax.set_mesh(mesh):
+            state, metrics = jax.jit(step)(state, {"audio": jax.device_put(audio, batch_sharding(mesh))})
+        trees = (state.params, state.extra["codebooks"], state.extra[ADVERSARY].params, metrics)
+        results.append(jax.tree.map(np.asarray, trees))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *results)
+    assert results[0][3]["adversary_loss"] > 0 and results[0][3]["features"] > 0

@@ -3,8 +3,11 @@
     audio.encoder, audio.decoder   causal convolutions, 320 samples ↔ one frame
     audio.rvq                      the quantizer, pure functions over EMA codebooks
     audio.crops                    the stretches of sound that training hears
-    audio.losses                   spectral, waveform and commitment losses, the training loss
-    audio.soundstream              the three as one module
+    audio.spectra                  windows, STFT, mel spectrogram
+    audio.denoising                noise, and what to make of it
+    audio.discriminators           three nets that hear the waveform, one that sees its STFT
+    audio.losses                   spectral, waveform, commitment and adversarial losses, the training losses
+    audio.soundstream              encoder, quantizer and decoder as one module
     audio.windows                  causal functions over sounds of any length, at one fixed shape
     audio.tokenizer                AudioTokenizer: load, save, encode, decode, whole or in pieces
 
@@ -15,9 +18,12 @@ import importlib
 
 _HOME = {
     "AudioTokenizer": "videopoet_jax.audio.tokenizer",
+    "Discriminators": "videopoet_jax.audio.discriminators",
     "Encoded": "videopoet_jax.audio.tokenizer",
     "SoundStream": "videopoet_jax.audio.soundstream",
+    "init_adversary": "videopoet_jax.audio.losses",
     "initial_extra": "videopoet_jax.audio.losses",
+    "make_adversary_loss": "videopoet_jax.audio.losses",
     "make_crop": "videopoet_jax.audio.crops",
     "make_loss": "videopoet_jax.audio.losses",
 }
