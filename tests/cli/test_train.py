@@ -71,6 +71,24 @@ def test_a_tokenizer_and_its_discriminator_train(tmp_path):
     assert VideoTokenizer.from_pretrained(tmp_path / "model").stride == (4, 16, 16)
 
 
+def test_soundstream_and_its_discriminators_train(tmp_path):
+    """Both players move from the start on, noise is taken away on demand, and the export loads."""
+    from videopoet_jax.audio.tokenizer import AudioTokenizer
+
+    game = ("weight=1.0", "start=2", "model.scales=1", "model.waveform_widths=(4,8)", "model.stft_window=64",
+            "model.stft_widths=(2,4)", "model.stft_strides=((2,2),)")  # fmt: skip
+    changes = (*TINY["audio_tokenizer:nano"], *TRAIN, "train.optimizer=adam", "model.denoise=True",
+               "model.strides=(4,8)", "model.dilations=(1,)", "loss.windows=(256,)", *(f"adversary.{field}" for field in game))  # fmt: skip
+    settings = [part for change in changes for part in ("--set", change)]
+    main(["train", "--config", "audio_tokenizer:nano", "--workdir", str(tmp_path), *settings,
+          "--log-every", "1", "--export", str(tmp_path / "model")])  # fmt: skip
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    verdicts = {r["step"]: (r["adversarial"], r["adversary_loss"]) for r in records if "adversarial" in r}
+    assert {step: min(pair) > 0 for step, pair in verdicts.items()} == {1: False, 2: False, 3: True, 4: True}
+    sound = np.random.default_rng(0).normal(size=3200).astype(np.float32)
+    assert AudioTokenizer.from_pretrained(tmp_path / "model").encode(sound, denoise=True).codes.shape == (100, 2)
+
+
 @pytest.mark.slow
 def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     arguments = ["train", "--config", "text_encoder:nano", "--workdir", str(tmp_path), "--minutes", "0.01",
