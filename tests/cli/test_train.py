@@ -78,7 +78,8 @@ def test_soundstream_and_its_discriminators_train(tmp_path):
     game = ("weight=1.0", "start=2", "model.scales=1", "model.waveform_widths=(4,8)", "model.stft_window=64",
             "model.stft_widths=(2,4)", "model.stft_strides=((2,2),)")  # fmt: skip
     changes = (*TINY["audio_tokenizer:nano"], *TRAIN, "train.optimizer=adam", "model.denoise=True",
-               "model.strides=(4,8)", "model.dilations=(1,)", "loss.windows=(256,)", *(f"adversary.{field}" for field in game))  # fmt: skip
+               "model.strides=(4,8)", "model.dilations=(1,)", "loss.windows=(256,)",
+               *(f"adversary.{field}" for field in game))  # fmt: skip
     settings = [part for change in changes for part in ("--set", change)]
     main(["train", "--config", "audio_tokenizer:nano", "--workdir", str(tmp_path), *settings,
           "--log-every", "1", "--export", str(tmp_path / "model")])  # fmt: skip
