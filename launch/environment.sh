@@ -1,7 +1,9 @@
-# Sourced by the launch scripts: finds Python, makes .venv, installs this checkout into it. Run nothing by hand.
+# Sourced by the launch scripts: finds Python, makes $VENV, installs this checkout into it. Run nothing by hand.
 # shellcheck shell=bash
 
 CALLED_FROM=${OLDPWD:-$PWD} # the scripts have just changed into the checkout
+VENV=.venv # benchmark.sh has one of its own, and what it costs
+COST="about 350 MB to download, 1.2 GB on disk"
 NEEDED_MB=3000 # measured: 1.2 GB of packages for `.[test]`, and room for pip to unpack them
 
 fail() {
@@ -39,20 +41,20 @@ check_space() {
 
 # install_into_venv EXTRAS: installs the checkout with those extras, once for every change of setup.py.
 install_into_venv() {
-    local extras=$1 stamp log=.venv/install.log python
-    stamp=.venv/.installed-$(printf '%s' "$extras" | tr -c 'a-z0-9\n' '_')-$(cksum <setup.py | cut -d' ' -f1)
+    local extras=$1 stamp log=$VENV/install.log python
+    stamp=$VENV/.installed-$(printf '%s' "$extras" | tr -c 'a-z0-9\n' '_')-$(cksum <setup.py | cut -d' ' -f1)
     if [ -e "$stamp" ]; then
         return
     fi
     check_space
-    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python=$(find_python)
-        echo "Making .venv with $("$python" --version)."
-        "$python" -m venv --clear .venv || fail ".venv: could not be made; see the message above."
+        echo "Making $VENV with $("$python" --version)."
+        "$python" -m venv --clear "$VENV" || fail "$VENV: could not be made; see the message above."
     fi
-    echo "Installing jax, flax, optax, orbax, PyAV and what they need${extras:+ (extras: $extras)} into .venv:" \
-        "about 350 MB to download, 1.2 GB on disk, a few minutes, once."
-    if ! .venv/bin/python -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" >"$log" 2>&1; then
+    echo "Installing jax, flax, optax, orbax, PyAV and what they need${extras:+ (extras: $extras)} into $VENV:" \
+        "$COST, a few minutes, once."
+    if ! "$VENV/bin/python" -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" >"$log" 2>&1; then
         if grep -qiE 'connection|temporary failure|no matching distribution|timed out|could not resolve|name resolution' "$log"; then
             fail "the package index cannot be reached (or lacks a package): connect to the network or set" \
                 "PIP_INDEX_URL to a mirror, then run this again; pip's words are in $log."
@@ -64,7 +66,7 @@ install_into_venv() {
         fail "pip failed: its words are in $log."
     fi
     touch "$stamp"
-    echo "Installed: $(du -sm .venv | cut -f1) MB in .venv."
+    echo "Installed: $(du -sm "$VENV" | cut -f1) MB in $VENV."
 }
 
 # Names the extra that the machine's accelerator wants; installs nothing.

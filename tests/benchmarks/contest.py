@@ -1,0 +1,101 @@
+"""Times our code against a peer's, each in a process of its own, in turns, so that a busy machine is busy for both.
+
+The parent starts one process for every contestant; each prepares its work, warms up, and then waits on its input. A
+line there makes it run once more and answer {seconds, peak_mb}. An idle one waits in a read: one computes at a time.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+THREADS = min(2, len(os.sched_getaffinity(0)))
+AT_LEAST = 0.3  # seconds: what takes less is run several times, and the time shared
+
+
+def serve(prepare: Callable[[], Callable[[], object]]) -> None:
+    """The contestant's side: `prepare()` gives the work, a function without arguments that returns when it is done."""
+    work = prepare()
+    start = time.perf_counter()
+    work()
+    first = time.perf_counter() - start
+    if first < 20:  # a second warm-up, unless one run is long enough for nothing to matter
+        start = time.perf_counter()
+        work()
+        first = time.perf_counter() - start
+    times = max(1, round(AT_LEAST / max(first, 1e-6)))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        seconds = (time.perf_counter() - start) / times
+        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}), flush=True)
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Contestant:
+    """One process, from its start to `close`; a contestant that fails says so on stderr and has no times."""
+
+    def __init__(self, script: Path, case: str, side: str):
+        self.side, self.name = side, f"{case}, {side}"
+        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, str(script), "--serve", case, side]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.seconds: list[float] = []
+        self.peak_mb = 0.0
+        self.alive = self._process.stdout.readline().strip() == "ready"
+
+    def run(self) -> None:
+        if not self.alive:
+            return
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        self.alive = bool(answer)
+        if self.alive:
+            self.seconds.append(json.loads(answer)["seconds"])
+            self.peak_mb = json.loads(answer)["peak_mb"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        if not self.seconds:
+            print(f"{self.name}: no time; its words are above.", file=sys.stderr)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds) if self.seconds else float("inf")
+
+
+def contest(script: Path, case: str, sides: list[str], rounds: int) -> dict[str, Contestant]:
+    """All sides of a case, `rounds` times in turns."""
+    contestants = {side: Contestant(script, case, side) for side in sides}
+    for _ in range(rounds):
+        for contestant in contestants.values():
+            contestant.run()
+    for contestant in contestants.values():
+        contestant.close()
+    return contestants
+
+
+def load() -> float:
+    """The machine's load average over the last minute; about two of it are ours."""
+    return round(os.getloadavg()[0], 2)
+
+
+def line(name: str, ours: float, peer: float | None, unit: str, goal: float, **more: object) -> None:
+    """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with."""
+    ratio = None if peer is None else round(peer / ours, 3)
+    result = {"name": name, "ours": round(ours, 4), "peer": peer if peer is None else round(peer, 4), "unit": unit}
+    print(json.dumps(result | {"ratio": ratio, "goal": goal, "load": load()} | more, ensure_ascii=False), flush=True)

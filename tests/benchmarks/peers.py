@@ -1,0 +1,176 @@
+"""The peers of `tokenizers.py`, as their authors would want them timed: functions that prepare and return the work."""
+
+import sys
+import types
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from contest import THREADS
+from twins import magvit2, soundstream
+
+Work = Callable[[], object]
+
+
+def quiet(work: Work) -> Work:
+    """`work` on as many threads as ours has, without autograd's bookkeeping."""
+    torch.set_num_threads(THREADS)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return work()
+
+    return run
+
+
+def lfq_entropy(tokens: int) -> Work:
+    """vector-quantize-pytorch's LFQ at 2^18: its entropy loss, forward and backward."""
+    from vector_quantize_pytorch import LFQ
+
+    torch.set_num_threads(THREADS)
+    quantizer = LFQ(codebook_size=2**18, dim=18, entropy_loss_weight=1.0)
+    z = torch.randn(1, tokens, 18, requires_grad=True)
+
+    def work() -> None:
+        z.grad = None
+        quantizer(z).entropy_aux_loss.backward()
+
+    return work
+
+
+def _twin(part: str, compiled: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    torch.manual_seed(0)
+    module = getattr(magvit2.Tokenizer(64).eval(), part).to(memory_format=torch.channels_last_3d)
+    return torch.compile(module) if compiled else module
+
+
+def video_encode(size: tuple[int, int, int], compiled: bool) -> Work:
+    encoder = _twin("encoder", compiled)
+    video = torch.rand(1, 3, *size).mul(2).sub(1).to(memory_format=torch.channels_last_3d)
+    return quiet(lambda: magvit2.indices(encoder(video)))
+
+
+def video_decode(size: tuple[int, int, int], compiled: bool) -> Work:
+    decoder = _twin("decoder", compiled)
+    codes = torch.randn(1, 18, 1 + (size[0] - 1) // 4, size[1] // 8, size[2] // 8).sign()
+    codes = codes.to(memory_format=torch.channels_last_3d)
+    return quiet(lambda: decoder(codes))
+
+
+def video_step(clips: int, size: tuple[int, int, int], compiled: bool) -> Work:
+    """Forward, backward and Adam of the squared error."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    model = magvit2.Tokenizer(64).to(memory_format=torch.channels_last_3d)
+    forward = torch.compile(model) if compiled else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.0, 0.99), fused=True)
+    video = torch.rand(clips, 3, *size).mul(2).sub(1).to(memory_format=torch.channels_last_3d)
+
+    def work() -> None:
+        optimizer.zero_grad()
+        (forward(video)[0] - video).square().mean().backward()
+        optimizer.step()
+
+    return work
+
+
+def _audiolm():
+    """audiolm-pytorch's SoundStream without attention: C = 32, D = 64, 4 levels, 16 kHz.
+
+    Its package imports fairseq, wandb and more on the way in, none of which SoundStream uses when it encodes and
+    decodes; so the package's own __init__ is passed by, and torchaudio (resampling, mel losses) is a stand-in.
+    """
+    package = types.ModuleType("audiolm_pytorch")
+    package.__path__ = list(find_spec("audiolm_pytorch").submodule_search_locations)
+    sys.modules["audiolm_pytorch"] = package
+    _stand_in_for_torchaudio()
+    from audiolm_pytorch.soundstream import SoundStream
+
+    model = SoundStream(channels=32, codebook_dim=64, codebook_size=1024, rq_num_quantizers=4, use_local_attn=False)
+    return _started(model.eval())
+
+
+def _stand_in_for_torchaudio() -> None:
+    torchaudio = types.ModuleType("torchaudio")
+    torchaudio.transforms, torchaudio.functional = types.ModuleType("transforms"), types.ModuleType("functional")
+    torchaudio.transforms.MelSpectrogram = lambda **_: torch.nn.Identity()
+    torchaudio.functional.resample = None
+    sys.modules |= {f"torchaudio{n}": m for n, m in (("", torchaudio), (".transforms", torchaudio.transforms))}
+    sys.modules["torchaudio.functional"] = torchaudio.functional
+
+
+def _started(model: torch.nn.Module) -> torch.nn.Module:
+    """Codebooks that wait for k-means are given random entries instead."""
+    for name, buffer in model.named_buffers():
+        if name.endswith(("initted", "inited")):
+            buffer.fill_(True)
+        elif name.endswith("embed"):
+            buffer.normal_()
+    return model
+
+
+def _noise(rate: int, seconds: int) -> torch.Tensor:
+    return torch.randn(1, rate * seconds).mul(0.3).clamp(-1, 1)
+
+
+def audiolm_encode(seconds: int) -> Work:
+    model, sound = _audiolm(), _noise(16_000, seconds)
+    return quiet(lambda: model(sound, return_codes_only=True))
+
+
+def audiolm_decode(seconds: int) -> Work:
+    model = _audiolm()
+    codes = torch.randint(0, 1024, (1, seconds * 50, 4))
+    return quiet(lambda: model.decode_from_codebook_indices(codes))
+
+
+def _encodec():
+    """EnCodec 24 kHz at 6 kbps, its weight norms folded in, as for serving."""
+    _stand_in_for_torchaudio()
+    from encodec import EncodecModel
+
+    model = _started(EncodecModel.encodec_model_24khz(pretrained=False).eval())
+    model.set_target_bandwidth(6.0)
+    for module in model.modules():
+        if hasattr(module, "weight_g"):
+            torch.nn.utils.remove_weight_norm(module)
+    return model
+
+
+def encodec_encode(seconds: int) -> Work:
+    model, sound = _encodec(), _noise(24_000, seconds)[None]
+    return quiet(lambda: model.encode(sound))
+
+
+def encodec_decode(seconds: int) -> Work:
+    model = _encodec()
+    codes = torch.randint(0, 1024, (1, 8, seconds * 75))
+    return quiet(lambda: model.decode([(codes, None)]))
+
+
+def _soundstream_twin() -> soundstream.Tokenizer:
+    torch.manual_seed(0)
+    model = soundstream.Tokenizer(32, 64).eval()
+    model.quantizer.tables.data.normal_()
+    return model
+
+
+def soundstream_encode(seconds: int, compiled: bool) -> Work:
+    model, sound = _soundstream_twin(), _noise(16_000, seconds)
+    encode = torch.compile(model.encode) if compiled else model.encode
+    return quiet(lambda: encode(sound))
+
+
+def soundstream_decode(seconds: int, compiled: bool) -> Work:
+    model, codes = _soundstream_twin(), torch.randint(0, 1024, (1, seconds * 50, 4))
+    decode = torch.compile(model.decode) if compiled else model.decode
+    return quiet(lambda: decode(codes))
+
+
+def rvq(frames: int) -> Work:
+    """The plain argmin, a level after the other."""
+    quantizer = soundstream.Quantizer(4, 1024, 64)
+    quantizer.tables.data.normal_()
+    z = torch.from_numpy(np.random.default_rng(0).standard_normal((frames, 64), np.float32))
+    return quiet(lambda: quantizer.encode(z))

@@ -1,0 +1,150 @@
+"""How fast are the tokenizers on a CPU, against their public peers? Run by `./launch/benchmark.sh tokenizers [NAME …]`.
+
+Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load}: medians of runs in turns
+(`contest.py`) after a warm-up, two threads each. A twin is a PyTorch model written for speed (`twins`), timed both
+eager and compiled; the fastest of a line's peers counts, and the line says which it was.
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+import contest  # noqa: E402
+import ours  # noqa: E402
+
+HERE = Path(__file__)
+CLIP, STEP_CLIPS, STEP_CLIP = (17, 128, 128), 2, (17, 64, 64)
+SECONDS, FRAMES = 10, 8192
+LENGTHS, LENGTH_SIDE = (17, 65, 257, 513, 1025), 64
+SIDES, SIDE_FRAMES = (64, 128, 256), 65
+
+Work = Callable[[], object]
+
+
+class Case(NamedTuple):
+    """Each side, by name, prepares its work. `bound_mb` is what our process may hold at most."""
+
+    title: str
+    goal: float
+    rounds: int
+    ours: Callable[[], Work]
+    peers: dict[str, Callable[[], Work]] = {}
+    bound_mb: float | None = None
+
+
+def peer(name: str, *arguments: object) -> Callable[[], Work]:
+    """A function of `peers.py`, which is imported (with PyTorch) in the process that runs it."""
+
+    def prepare() -> Work:
+        import peers
+
+        return getattr(peers, name)(*arguments)
+
+    return prepare
+
+
+def twins(name: str, *arguments: object) -> dict[str, Callable[[], Work]]:
+    return {f"twin, {how}": peer(name, *arguments, how == "compiled") for how in ("eager", "compiled")}
+
+
+def _cases() -> dict[str, Case]:
+    p = functools.partial
+    audiolm, encodec = "audiolm-pytorch", "EnCodec 24 kHz, 6 kbps"
+    clip = "×".join(map(str, CLIP))
+    step = f"{STEP_CLIPS} × {'×'.join(map(str, STEP_CLIP))}"
+    small = {"vector-quantize-pytorch": peer("lfq_entropy", 1280)}
+    sides: dict[str, tuple] = {
+        "encode": (p(ours.audio_encode, SECONDS), "audiolm_encode", "encodec_encode", "soundstream_encode"),
+        "decode": (p(ours.audio_decode, SECONDS), "audiolm_decode", "encodec_decode", "soundstream_decode"),
+    }
+    cases = {
+        "lfq-1280": Case("LFQ entropy at 2^18, 1,280 tokens, both passes", 50, 1, p(ours.lfq_entropy, 1280), small),
+        "lfq-10240": Case(
+            "LFQ entropy at 2^18, 10,240 tokens, both passes", 1, 5, p(ours.lfq_entropy, 10240), bound_mb=1024
+        ),
+        "video-encode": Case(
+            f"base encodes {clip}", 1, 5, p(ours.video_encode, "base", CLIP), twins("video_encode", CLIP)
+        ),
+        "video-decode": Case(
+            f"base decodes {clip}", 1, 5, p(ours.video_decode, "base", CLIP), twins("video_decode", CLIP)
+        ),
+        "video-step": Case(
+            f"base, a training step on {step}",
+            1,
+            3,
+            p(ours.video_step, "base", STEP_CLIPS, STEP_CLIP),
+            twins("video_step", STEP_CLIPS, STEP_CLIP),
+        ),
+        "rvq": Case(
+            f"RVQ, 4 levels, {FRAMES} frames", 1, 9, p(ours.rvq, FRAMES), {"plain argmin": peer("rvq", FRAMES)}
+        ),
+    }
+    for way, (mine, of_audiolm, of_encodec, of_twin) in sides.items():
+        title = f"SoundStream {way}s {SECONDS} s"
+        cases[f"audio-{way}"] = Case(title, 1.5, 9, mine, {audiolm: peer(of_audiolm, SECONDS)})
+        cases[f"audio-{way}-encodec"] = Case(title, 1, 9, mine, {encodec: peer(of_encodec, SECONDS)})
+        cases[f"audio-{way}-twin"] = Case(title, 1, 9, mine, twins(of_twin, SECONDS))
+    for frames, side in [*((n, LENGTH_SIDE) for n in LENGTHS), *((SIDE_FRAMES, side) for side in SIDES)]:
+        cases[f"stream-{frames}-{side}"] = Case(
+            f"nano streams {frames} frames of {side}×{side}", 1, 3, p(ours.stream, frames, side)
+        )
+    return cases
+
+
+def compare(name: str, case: Case) -> contest.Contestant:
+    """Runs a case and prints its line."""
+    sides = contest.contest(HERE, name, ["ours", *case.peers], case.rounds)
+    mine = sides.pop("ours")
+    best = min(sides.values(), key=lambda side: side.median, default=None)
+    title = f"{case.title}, against {best.side}" if best else case.title
+    all_peers = {side.side: round(side.median, 4) for side in sides.values()} if len(sides) > 1 else {}
+    more = {"peers": all_peers} if all_peers else {}
+    contest.line(title, mine.median, best and best.median, "s", case.goal, **more)
+    if case.bound_mb:
+        contest.line(f"{case.title}: peak memory, against the bound", mine.peak_mb, case.bound_mb, "MB", 1)
+    return mine
+
+
+def fitted(x: list[float], y: list[float]) -> tuple[float, float, float]:
+    """Least squares of the relative error: slope, start, and the worst relative distance from the line."""
+    import numpy as np
+
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    slope, start = np.polyfit(x, y, 1, w=1 / y)
+    return slope, start, float(np.max(np.abs(start + slope * x - y) / y))
+
+
+def growth(name: str, unit: str, amounts: dict[float, contest.Contestant]) -> None:
+    """Is time linear, and memory constant, in the number of frames or the area of a picture?"""
+    slope, start, off = fitted(list(amounts), [side.median for side in amounts.values()])
+    contest.line(f"streaming, seconds a {unit}", slope, None, "s", 1, start=round(start, 4), off_the_line=round(off, 3))
+    first, last = list(amounts.values())[0], list(amounts.values())[-1]
+    contest.line(f"streaming, peak memory at most {name}, against the least", last.peak_mb, first.peak_mb, "MB", 1)
+
+
+def main() -> None:
+    cases = _cases()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(cases)}; all unless named")
+    parser.add_argument("--serve", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        case, side = cases[options.serve[0]], options.serve[1]
+        return contest.serve(case.ours if side == "ours" else case.peers[side])
+    if unknown := set(options.names) - set(cases):
+        parser.error(f"{', '.join(sorted(unknown))}: unknown; use {', '.join(cases)}.")
+    done = {name: compare(name, cases[name]) for name in options.names or cases}
+    lengths = {n: done[f"stream-{n}-{LENGTH_SIDE}"] for n in LENGTHS if f"stream-{n}-{LENGTH_SIDE}" in done}
+    areas = {s * s: done[f"stream-{SIDE_FRAMES}-{s}"] for s in SIDES if f"stream-{SIDE_FRAMES}-{s}" in done}
+    if len(lengths) > 2:
+        growth("frames", "frame", lengths)
+    if len(areas) > 2:
+        growth("pixels", f"pixel of each of {SIDE_FRAMES} frames", areas)
+
+
+if __name__ == "__main__":
+    main()

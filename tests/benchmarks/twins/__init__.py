@@ -1,0 +1,8 @@
+"""The papers' tokenizers in PyTorch, against which ours are checked (`faithful.py`) and timed (`tokenizers.py`).
+
+    twins.magvit2       MAGVIT-v2's figure: encoder, LFQ, decoder; channels first, as PyTorch likes it
+    twins.soundstream   SoundStream's figure 3: encoder, residual quantizer, decoder
+    twins.weights       a Flax tree of ours → the parameters of a twin, name by name
+
+They share no code with videopoet_jax: only `weights` knows its names.
+"""
