@@ -107,7 +107,7 @@ def compare_magvit2(variant: str, narrow: int | None, clips: list[tuple[int, int
     for size in clips:
         video = np.random.default_rng(1).uniform(-1, 1, (1, *size, 3)).astype(np.float32)
         label = f"{name}, {'×'.join(map(str, size))}"
-        z, z_twin = encode(params, video), twin.encoder(channels_first(video))
+        z, z_twin = encode(params, jnp.asarray(video)), twin.encoder(channels_first(video))
         yield compared(f"{label}: latents", z, channels_last(z_twin))
         index = lfq.indices(z)
         yield flipped(f"{label}: indices", index, magvit2.indices(z_twin), z)
@@ -143,7 +143,7 @@ def compare_soundstream(channels: int | None) -> Iterator[Compared]:
     model, variables, twin = soundstream_pair(channels)
     name = f"soundstream C={model.channels}, 1 s"
     sound = np.random.default_rng(1).normal(scale=0.3, size=(1, 16_000)).astype(np.float32)
-    z = model.apply(variables, sound, method="latents")
+    z = model.apply(variables, jnp.asarray(sound), method="latents")
     yield compared(f"{name}: latents", z, twin.encoder(torch.from_numpy(sound)[:, None]).transpose(1, 2))
     tables = variables["codebooks"]["embedding"]
     codes = rvq.quantize(z, tables, jnp.full((1,), model.levels)).codes
