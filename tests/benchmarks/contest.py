@@ -1,7 +1,7 @@
 """Times our code against a peer's, each in a process of its own, in turns, so that a busy machine is busy for both.
 
 The parent starts one process for every contestant; each prepares its work, warms up, and then waits on its input. A
-line there makes it run once more and answer {seconds, cpu, peak_mb}. An idle one waits in a read: one computes at a time.
+line there makes it run once more and answer {seconds, cpu, peak_mb}. An idle one waits: one computes at a time.
 
 Where others use the machine too, `cpu`, the processor time of all threads, tells the work apart from the waiting. It
 is not fair to a library whose threads spin while they wait, so it stands beside the ratio and does not make it.

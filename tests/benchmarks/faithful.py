@@ -28,6 +28,7 @@ from videopoet_jax.audio import rvq  # noqa: E402
 from videopoet_jax.audio.soundstream import SoundStream  # noqa: E402
 from videopoet_jax.cli.configuration import load_config  # noqa: E402
 from videopoet_jax.video import lfq  # noqa: E402
+from videopoet_jax.video.losses import judge  # noqa: E402
 from videopoet_jax.video.tokenizer import build  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,13 +52,13 @@ def compared(name: str, ours: jax.Array, twin: torch.Tensor) -> Compared:
     return Compared(name, float(np.abs(ours - theirs).max()), float(np.abs(theirs).max()))
 
 
-def randomized(shapes: dict, seed: int) -> dict:
-    """Random values for a tree of shapes: kernels of unit gain, scales about 1, biases and all else about 0.1."""
+def randomized(shapes: dict, seed: int, gain: float = 1.0) -> dict:
+    """Random values for a tree of shapes: kernels of that gain, scales about 1, biases and all else about 0.1."""
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         kind = path[-1].key
-        spread = 1 / np.sqrt(np.prod(leaf.shape[:-1])) if kind == "kernel" else 0.1
+        spread = gain / np.sqrt(np.prod(leaf.shape[:-1])) if kind == "kernel" else 0.1
         values = rng.standard_normal(leaf.shape, np.float32) * np.float32(spread)
         return jnp.asarray(values + (kind == "scale"))
 
@@ -94,7 +95,7 @@ def magvit2_pair(variant: str, narrow: int | None = None) -> tuple[nn.Module, di
     params = randomized(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))["params"], 0)
     if not narrow and abs(millions(params) - PARAMETERS[variant]) > 0.1:
         raise ValueError(f"{variant}: {millions(params):.2f} M parameters, the figure has {PARAMETERS[variant]} M.")
-    twin = magvit2.Tokenizer(config.encoder_widths[0], config.code_bits, config.groups).eval()
+    twin = magvit2.Tokenizer(config.encoder_widths[0], config.quantizer.bits, config.groups).eval()
     weights.load(twin, weights.magvit2_tokenizer(params))
     return model, params, twin
 
@@ -111,8 +112,22 @@ def compare_magvit2(variant: str, narrow: int | None, clips: list[tuple[int, int
         yield compared(f"{label}: latents", z, channels_last(z_twin))
         index = lfq.indices(z)
         yield flipped(f"{label}: indices", index, magvit2.indices(z_twin), z)
-        codes = lfq.codes_from_indices(index, model.code_bits)
+        codes = lfq.codes_from_indices(index, z.shape[-1])
         yield compared(f"{label}: video", decode(params, codes), channels_last(twin.decoder(channels_first(codes))))
+
+
+def compare_judge(variant: str, width: int | None, clip: tuple[int, int, int]) -> Iterator[Compared]:
+    """MAGVIT-v2's discriminator."""
+    adversary = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").adversary.to_dict()
+    adversary["width"] = width or adversary["width"]
+    model = judge(adversary)
+    video = np.random.default_rng(1).uniform(-1, 1, (2, *clip, 3)).astype(np.float32)
+    params = randomized(jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(video))["params"], 0, gain=2.0)
+    positions = params["linear1"]["kernel"].shape[0] // (4 * adversary["width"])
+    twin = magvit2.Discriminator(adversary["width"], positions).eval()
+    weights.load(twin, weights.magvit2_discriminator(params))
+    name = f"magvit2 discriminator, width {adversary['width']}, {'×'.join(map(str, clip))}: logits"
+    yield compared(name, model.apply({"params": params}, jnp.asarray(video)), twin(channels_first(video)))
 
 
 def soundstream_pair(channels: int | None = None) -> tuple[SoundStream, dict, soundstream.Tokenizer]:
@@ -157,6 +172,8 @@ CASES: dict[str, Callable[[], Iterator[Compared]]] = {
     "magvit2-narrow": lambda: compare_magvit2("base", 8, [(17, 64, 64), (5, 48, 80)]),
     "magvit2-base": lambda: compare_magvit2("base", None, [(17, 64, 64), (5, 48, 80)]),
     "magvit2-large": lambda: compare_magvit2("large", None, [(5, 16, 24)]),
+    "judge-narrow": lambda: compare_judge("base", 8, (17, 64, 64)),
+    "judge": lambda: compare_judge("base", None, (17, 64, 64)),
     "soundstream-narrow": lambda: compare_soundstream(4),
     "soundstream": lambda: compare_soundstream(None),
 }

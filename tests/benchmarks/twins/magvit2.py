@@ -147,3 +147,40 @@ class Tokenizer(nn.Module):
         z = self.encoder(video)
         codes = torch.where(z > 0, 1.0, -1.0)
         return self.decoder(z + (codes - z).detach()), z
+
+
+def blur_pool(x: Tensor) -> Tensor:
+    """Weights 1 2 1 in every direction, then every second position: the mean of neighbours, twice."""
+    x = F.avg_pool3d(F.pad(x, (1,) * 6, mode="replicate"), 2, stride=1)
+    return F.avg_pool3d(x, 2, stride=2)
+
+
+class DownBlock(nn.Module):
+    """ResBlockDown of MAGVIT's figure, in the order of StyleGAN 2: both ways are blurred and halved."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv3d(c_in, c_in, 3, padding=1), nn.Conv3d(c_in, c_out, 3, padding=1)
+        self.shortcut = nn.Conv3d(c_in, c_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = blur_pool(F.leaky_relu(self.conv1(x), 0.2))
+        y = F.leaky_relu(self.conv2(y), 0.2)
+        return (self.shortcut(blur_pool(x)) + y) * 0.5**0.5
+
+
+class Discriminator(nn.Module):
+    """3 → 128, five halvings to 256, 512, 512, 512, 512; `positions` pixels are left of a frame."""
+
+    def __init__(self, width: int, positions: int):
+        super().__init__()
+        self.first = nn.Conv3d(3, width, 3, padding=1)
+        widths = [width * times for times in (1, 2, 4, 4, 4, 4)]
+        self.stages = nn.Sequential(*(DownBlock(*pair) for pair in zip(widths, widths[1:], strict=False)))
+        self.last = nn.Conv3d(widths[-1], widths[-1], 3, padding=1)
+        self.linear1, self.linear2 = nn.Linear(widths[-1] * positions, widths[-1]), nn.Linear(widths[-1], 1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        x = self.stages(F.leaky_relu(self.first(video), 0.2))
+        x = F.leaky_relu(self.last(x), 0.2).mean(dim=2).flatten(1)
+        return self.linear2(F.leaky_relu(self.linear1(x), 0.2))[:, 0]

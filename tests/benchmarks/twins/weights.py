@@ -24,7 +24,8 @@ def load(twin: nn.Module, named: Named) -> None:
 def conv(name: str, ours: Tree) -> Named:
     kernel = np.asarray(ours["kernel"])
     yield f"{name}.weight", np.moveaxis(kernel, (-1, -2), (0, 1))
-    yield f"{name}.bias", ours["bias"]
+    if "bias" in ours:
+        yield f"{name}.bias", ours["bias"]
 
 
 def norm(name: str, ours: Tree) -> Named:
@@ -76,6 +77,20 @@ def magvit2_decoder(ours: Tree) -> Named:
 def magvit2_tokenizer(params: Tree) -> Named:
     yield from magvit2_encoder(params["encoder"])
     yield from magvit2_decoder(params["decoder"])
+
+
+def magvit2_discriminator(params: Tree) -> Named:
+    yield from conv("first", params["conv_in"])
+    for stage in range(5):
+        for part in ("conv1", "conv2", "shortcut"):
+            yield from conv(f"stages.{stage}.{part}", params[f"stage{stage}_{part}"])
+    yield from conv("last", params["conv_out"])
+    for part in ("linear1", "linear2"):
+        kernel = np.asarray(params[part]["kernel"])
+        # Ours flattens (h w c), the twin (c h w): channels outermost, for the first linear layer.
+        channels = np.shape(params["conv_out"]["bias"])[0] if part == "linear1" else kernel.shape[0]
+        yield f"{part}.weight", kernel.reshape(-1, channels, kernel.shape[1]).swapaxes(0, 1).reshape(kernel.shape).T
+        yield f"{part}.bias", params[part]["bias"]
 
 
 def unit(name: str, ours: Tree) -> Named:
