@@ -3,6 +3,7 @@
 Weights are random: they cost what trained ones do. JAX runs with the options that the command line gives it.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,44 +74,47 @@ def video_decode(variant: str, size: tuple[int, int, int]) -> Callable[[], objec
     return lambda: tokenizer.decode(codes)
 
 
-def video_step(variant: str, clips: int, size: tuple[int, int, int]) -> Callable[[], object]:
-    """Forward, backward and Adam of the squared error, the clips spread over the cores as `videopoet train` does."""
+def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) -> Callable[[], object]:
+    """A training step just as `videopoet train` takes it, less LPIPS; with `gan` the discriminator learns too.
+
+    Of R1, which belongs to one step in twenty, the warm-up takes the first.
+    """
     jax = jax_as_the_command_line("train")
-    import jax.numpy as jnp
-    import optax
-    from jax.sharding import NamedSharding, PartitionSpec
+    from types import SimpleNamespace
+
+    import numpy as np
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.parallel import make_mesh
-    from videopoet_jax.video.tokenizer import build
+    from videopoet_jax.cli.recipes import video_rival
+    from videopoet_jax.cli.train import Run
+    from videopoet_jax.training.compilation import CompiledStep
+    from videopoet_jax.training.loop import to_devices
+    from videopoet_jax.video import losses
+    from videopoet_jax.video.tokenizer import build, init_params
 
-    model = build(load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").model)
-    optimizer = optax.adam(1e-4, b1=0.0, b2=0.99)
-    mesh = make_mesh()
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}")
+    config.loss.perceptual, config.loss.dtype, config.adversary.start = 0.0, "float32", 0
+    config.data.num_frames, config.data.height, config.data.width = size
+    config.train.batch_size = clips
+    model, adversary = build(config.model), config.adversary.to_dict() if gan else None
+    recipe = SimpleNamespace(
+        init=functools.partial(init_params, model),
+        loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary),
+        extra=losses.initial_extra(None),
+        rival=adversary and video_rival(config, adversary),
+    )
+    run = Run(config, recipe, None)
+    state, step = run.begin()
+    compiled = CompiledStep(step, run.mesh, lambda words: None)
+    video = np.random.default_rng(0).integers(0, 256, (clips, *size, 3), np.uint8)
+    held = [state]
 
-    def step(params, moments, video):
-        def loss(params):
-            return jnp.mean(jnp.square(model.apply({"params": params}, video).video - video))
+    def work() -> None:
+        with jax.set_mesh(run.mesh):
+            held[0], metrics = compiled(held[0], to_devices({"video": video}, run.mesh))
+            jax.block_until_ready((held[0].params, metrics))
 
-        gradient = jax.grad(loss)(params)
-        updates, moments = optimizer.update(gradient, moments)
-        return optax.apply_updates(params, updates), moments
-
-    with jax.set_mesh(mesh):
-        params = jax.device_put(random_params(model, (1, 1, 16, 16, 3)), everywhere)
-        state = [params, jax.device_put(optimizer.init(params), everywhere)]
-        video = jax.device_put(jax.random.uniform(jax.random.key(1), (clips, *size, 3), minval=-1.0), split)
-        compiled = jax.jit(step, donate_argnums=(0, 1), out_shardings=(everywhere, everywhere))
-
-        def work() -> None:
-            state[:] = jax.block_until_ready(compiled(*state, video))
-
-    def run() -> None:
-        with jax.set_mesh(mesh):
-            work()
-
-    return run
+    return work
 
 
 # ---- sound

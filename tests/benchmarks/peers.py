@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 from contest import THREADS
+from torch.nn import functional as F
 from twins import magvit2, soundstream
 
 Work = Callable[[], object]
@@ -58,19 +59,40 @@ def video_decode(size: tuple[int, int, int], compiled: bool) -> Work:
     return quiet(lambda: decoder(codes))
 
 
-def video_step(clips: int, size: tuple[int, int, int], compiled: bool) -> Work:
-    """Forward, backward and Adam of the squared error."""
+def video_step(clips: int, size: tuple[int, int, int], gan: bool, compiled: bool) -> Work:
+    """What our step does less LFQ's entropy: both losses, clipping by norm, Adam, moving average; with `gan` a second
+    player, which is shown what the first one made."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     model = magvit2.Tokenizer(64).to(memory_format=torch.channels_last_3d)
-    forward = torch.compile(model) if compiled else model
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.0, 0.99), fused=True)
+    average = [p.detach().clone() for p in model.parameters()]
+    rate = {"betas": (0.0, 0.99), "fused": True}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, **rate)
+    judge = magvit2.Discriminator(128, -(-size[1] // 32) * -(-size[2] // 32)).to(memory_format=torch.channels_last_3d)
+    rival = torch.optim.Adam(judge.parameters(), lr=8e-5, **rate)
+    copy, verdict = (torch.compile(m) if compiled else m for m in (model, judge))
     video = torch.rand(clips, 3, *size).mul(2).sub(1).to(memory_format=torch.channels_last_3d)
 
+    def update(module: torch.nn.Module, adam: torch.optim.Adam) -> None:
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0, foreach=True)
+        adam.step()
+        adam.zero_grad()
+
     def work() -> None:
-        optimizer.zero_grad()
-        (forward(video)[0] - video).square().mean().backward()
-        optimizer.step()
+        fake, z = copy(video)
+        loss = 5 * F.mse_loss(fake, video) + 0.25 * F.mse_loss(z, z.detach().sign())
+        if gan:
+            judge.requires_grad_(False)
+            loss = loss + 0.1 * F.softplus(-verdict(fake)).mean()
+            judge.requires_grad_(True)
+        loss.backward()
+        update(model, optimizer)
+        with torch.no_grad():
+            torch._foreach_lerp_(average, list(model.parameters()), 0.001)
+        if gan:
+            real, made = verdict(torch.cat([video, fake.detach()])).chunk(2)
+            (F.softplus(-real).mean() + F.softplus(made).mean()).backward()
+            update(judge, rival)
 
     return work
 

@@ -17,7 +17,7 @@ import contest  # noqa: E402
 import ours  # noqa: E402
 
 HERE = Path(__file__)
-CLIP, STEP_CLIPS, STEP_CLIP = (17, 128, 128), 2, (17, 64, 64)
+CLIP, STEP_CLIPS, STEP_CLIP = (17, 128, 128), 2, (9, 64, 64)
 SECONDS, FRAMES = 10, 8192
 LENGTHS, LENGTH_SIDE = (17, 65, 257, 513, 1025), 64
 SIDES, SIDE_FRAMES = (64, 128, 256), 65
@@ -72,17 +72,14 @@ def _cases() -> dict[str, Case]:
         "video-decode": Case(
             f"base decodes {clip}", 1, 3, p(ours.video_decode, "base", CLIP), twins("video_decode", CLIP)
         ),
-        "video-step": Case(
-            f"base, a training step on {step}",
-            1,
-            3,
-            p(ours.video_step, "base", STEP_CLIPS, STEP_CLIP),
-            twins("video_step", STEP_CLIPS, STEP_CLIP),
-        ),
         "rvq": Case(
             f"RVQ, 4 levels, {FRAMES} frames", 1, 9, p(ours.rvq, FRAMES), {"plain argmin": peer("rvq", FRAMES)}
         ),
     }
+    for player in ("", "gan-"):
+        name = f"base, a {player and 'GAN '}training step on {step}"
+        size = (STEP_CLIPS, STEP_CLIP, bool(player))
+        cases[f"video-{player}step"] = Case(name, 1, 2, p(ours.video_step, "base", *size), twins("video_step", *size))
     for way, (mine, of_audiolm, of_encodec, of_twin) in sides.items():
         title = f"SoundStream {way}s {SECONDS} s"
         cases[f"audio-{way}"] = Case(title, 1.5, 9, mine, {audiolm: peer(of_audiolm, SECONDS)})
