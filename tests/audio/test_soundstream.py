@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from videopoet_jax.audio.encoder import Encoder
+from videopoet_jax.audio.encoder import Encoder, elu
 from videopoet_jax.audio.soundstream import SoundStream, lookback
 
 STRIDE = 8  # of the tiny model
@@ -106,3 +106,9 @@ def test_configs_name_every_field(get_config, size):
 def test_an_unknown_size_is_named(get_config):
     with pytest.raises(ValueError, match="'huge'.*nano, local, soundstream"):
         get_config("huge")
+
+
+def test_elu_is_elu_and_so_is_its_gradient():
+    x = jnp.concatenate([jnp.linspace(-30, 3, 500), jnp.array([0.0, -0.0, -1e-9, 1e-9])])
+    assert_allclose(elu(x), nn.elu(x), rtol=0, atol=2e-7)
+    assert_allclose(jax.vmap(jax.grad(elu))(x), jax.vmap(jax.grad(nn.elu))(x), rtol=0, atol=2e-7)

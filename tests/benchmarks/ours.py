@@ -85,7 +85,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     import numpy as np
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes import video_rival
+    from videopoet_jax.cli.recipes_of_tokenizers import video_rival
     from videopoet_jax.cli.train import Run
     from videopoet_jax.training.compilation import CompiledStep
     from videopoet_jax.training.loop import to_devices

@@ -8,7 +8,7 @@ import flax.linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from videopoet_jax.audio.encoder import ResidualUnit, conv
+from videopoet_jax.audio.encoder import ResidualUnit, conv, elu
 from videopoet_jax.layers.conv import CausalConvTranspose1D
 from videopoet_jax.parallel.axes import constrain
 
@@ -30,7 +30,7 @@ class Decoder(nn.Module):
             up = CausalConvTranspose1D(
                 features=features, kernel_size=2 * stride, stride=stride, use_bias=True, name=f"block{block}_up"
             )
-            x = constrain(up(nn.elu(x)), "batch", "samples", "activation_channels")
+            x = constrain(up(elu(x)), "batch", "samples", "activation_channels")
             for unit, dilation in enumerate(self.dilations):
                 x = ResidualUnit(self.kernel_size, dilation, name=f"block{block}_unit{unit}")(x)
-        return conv(1, self.kernel_size, name="last")(nn.elu(x))[..., 0]
+        return conv(1, self.kernel_size, name="last")(elu(x))[..., 0]
