@@ -55,6 +55,12 @@ def test_pictures_come_between_the_clips(tmp_path):
     assert shapes == {(4, 17, 64, 64, 3), (6, 1, 64, 64, 3)} and recipe.rival is None
 
 
+def test_missing_weights_of_the_perceptual_loss_are_named_before_anything_is_read(tmp_path):
+    changes = ("loss.perceptual=0.1", f"loss.perceptual_network={tmp_path}/lpips", "data.root=nowhere")
+    with pytest.raises(ValueError, match="lpips: no weights of LPIPS there; fetch them with ./launch/fetch_weights.sh"):
+        recipe_for(load_config("video_tokenizer:base", changes), tmp_path)
+
+
 def test_a_tokenizer_and_its_discriminator_train(tmp_path):
     """The whole game for a few steps: both players move from the start on, and the export loads."""
     from videopoet_jax.video.tokenizer import VideoTokenizer

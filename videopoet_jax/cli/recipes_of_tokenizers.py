@@ -78,7 +78,13 @@ def perceptual_distance(config: ConfigDict) -> Any:
     from videopoet_jax.layers.lpips import load_lpips
     from videopoet_jax.video.losses import Perceptual
 
-    model, params = load_lpips(config.loss.perceptual_network)
+    network = Path(config.loss.perceptual_network)
+    if not (network / "config.json").is_file():
+        raise ValueError(
+            f"loss.perceptual_network {network}: no weights of LPIPS there; fetch them with ./launch/fetch_weights.sh "
+            f"{network.parent}, name their folder, or train without with --set loss.perceptual=0."
+        )
+    model, params = load_lpips(network)
     return Perceptual(lambda p, a, b: model.apply({"params": p}, a, b), params, config.loss.perceptual_frames)
 
 
