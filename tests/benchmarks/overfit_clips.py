@@ -1,4 +1,4 @@
-"""Can a narrow tokenizer learn eight real clips by heart? What its loss and its bits allow, before any question of data.
+"""Can a narrow tokenizer learn eight real clips by heart? What its loss and its bits allow, whatever the data.
 
     python tests/benchmarks/overfit_clips.py FOLDER_OF_VIDEOS OUT.png [STEPS] [CONFIG] [KEY=VALUE …]
 
