@@ -100,7 +100,7 @@ def test_help_of_both(capsys):
     main(["evaluate", "compression", "--help"])
     assert "Usage: videopoet evaluate compression [OPTIONS] CLIPS..." in capsys.readouterr().out
     main(["evaluate", "--help"])
-    assert "videopoet evaluate tokenizer|compression" in capsys.readouterr().out
+    assert "compression" in capsys.readouterr().out.split("Other evaluations:")[1]
 
 
 class Whole(VideoTokenizer):

@@ -29,7 +29,7 @@ VIDEO = dict(
 )  # fmt: skip
 AUDIO = dict(
     sample_rate=16_000, channels=2, dim=4, strides=(8, 40), dilations=(1,), kernel_size=3, levels=2, codebook_size=16,
-    ema_decay=0.99, dead_usage=0.1, kmeans_iterations=4,
+    ema_decay=0.99, dead_usage=0.1, kmeans_iterations=4, denoise=False,
 )  # fmt: skip
 SQUARE = ["--height", "32", "--width", "32"]  # one shape to compile
 

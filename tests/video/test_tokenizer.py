@@ -1,5 +1,7 @@
 """The tokenizer as a whole: causality, shapes, sizes of the paper's models, its API and its errors."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -140,7 +142,7 @@ def test_configs_build_at_their_own_size(get_config, variant):
 def test_a_model_that_is_not_causal_sees_ahead_and_is_not_streamed(tiny):
     config = tiny.config(causal=False, pooled=True, adaptive=False, quantizer={"name": "vq", "size": 16, "channels": 6})
     model = build(config)
-    params = nn.meta.unbox(init_params(model, jax.random.key(0)))
+    params = nn.meta.unbox(jax.jit(functools.partial(init_params, model))(jax.random.key(0)))
     x = 0.5 * jax.random.normal(jax.random.key(1), (1, 16, 16, 16, 3))
     encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
     z, later = encode(x), encode(x.at[:, 12:].add(0.5))
