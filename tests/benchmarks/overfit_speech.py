@@ -122,7 +122,7 @@ def main(folder: str, picture: str, steps: str = "300") -> None:
             heard[f"{name}, {kind}"] = copies[kind]
         apart = quality.spectral_distance(*(quality.log_spectrum(copy) for copy in copies.values()))
         print(json.dumps({"training": name, "averaged_from_raw_distance": round(apart, 2), "seconds": round(seconds)}))
-    blank = np.zeros((1, 1, 1, 3), np.uint8)
+    blank = np.zeros((1, 192, 1, 3), np.uint8)
     rows = [sheets.Row(name, blank, sound, 16_000) for name, sound in heard.items()]
     sheets.save_contact_sheet(picture, rows, columns=1, frame_height=192)
 
