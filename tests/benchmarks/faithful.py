@@ -25,6 +25,7 @@ import torch  # noqa: E402
 from flax import linen as nn  # noqa: E402
 
 from videopoet_jax.audio import rvq  # noqa: E402
+from videopoet_jax.audio.discriminators import Discriminators  # noqa: E402
 from videopoet_jax.audio.soundstream import SoundStream  # noqa: E402
 from videopoet_jax.cli.configuration import load_config  # noqa: E402
 from videopoet_jax.video import lfq  # noqa: E402
@@ -168,6 +169,21 @@ def compare_soundstream(channels: int | None) -> Iterator[Compared]:
     yield compared(f"{name}: waveform", wave, twin.decode(torch.from_numpy(np.array(codes)).long()))
 
 
+def compare_listeners(samples: int) -> Iterator[Compared]:
+    """SoundStream's discriminators: logits, and of each net the last feature."""
+    fields = load_config(f"{CONFIGS / 'audio_tokenizer.py'}:soundstream").adversary.model.to_dict()
+    model = Discriminators(**fields)
+    sound = jnp.asarray(np.random.default_rng(1).normal(scale=0.3, size=(2, samples)), jnp.float32)
+    params = randomized(jax.eval_shape(model.init, jax.random.key(0), sound)["params"], 0, gain=1.4)
+    twin = soundstream.Discriminators().eval()
+    weights.load(twin, weights.soundstream_discriminators(params))
+    ours, theirs = model.apply({"params": params}, sound), twin(torch.from_numpy(np.array(sound)))
+    for net, judgement, seen in zip(["waveform", "½ rate", "¼ rate", "STFT"], ours, theirs, strict=True):
+        name = f"soundstream discriminator, {net}, {samples} samples"
+        yield compared(f"{name}: logits", judgement.logits, seen[-1][:, 0])
+        yield compared(f"{name}: features", judgement.features[-1], channels_last(seen[-2]))
+
+
 CASES: dict[str, Callable[[], Iterator[Compared]]] = {
     "magvit2-narrow": lambda: compare_magvit2("base", 8, [(17, 64, 64), (5, 48, 80)]),
     "magvit2-base": lambda: compare_magvit2("base", None, [(17, 64, 64), (5, 48, 80)]),
@@ -176,6 +192,7 @@ CASES: dict[str, Callable[[], Iterator[Compared]]] = {
     "judge": lambda: compare_judge("base", None, (17, 64, 64)),
     "soundstream-narrow": lambda: compare_soundstream(4),
     "soundstream": lambda: compare_soundstream(None),
+    "listeners": lambda: compare_listeners(16_001),
 }
 
 

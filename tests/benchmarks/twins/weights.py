@@ -119,3 +119,19 @@ def soundstream_tokenizer(twin: soundstream.Tokenizer, params: Tree, embedding: 
     yield from _sequence("encoder", twin.encoder, params["encoder"], ["first", *sum(down, []), "last"])
     yield from _sequence("decoder", twin.decoder, params["decoder"], ["first", *sum(up, []), "last"])
     yield "quantizer.tables", embedding
+
+
+def soundstream_discriminators(params: Tree) -> Named:
+    for scale in range(3):
+        net = params[f"waveform{scale}"]
+        for i, part in enumerate(["first", *(f"grouped{i}" for i in range(4)), "next", "last"]):
+            yield from conv(f"waveforms.{scale}.{i}", net[part])
+    net = params["stft"]
+    yield from conv("spectrum.first", net["first"])
+    for block in range(6):
+        for part in ("conv1", "conv2", "skip"):
+            yield from conv(f"spectrum.blocks.{block}.{part}", net[f"block{block}"][part])
+    channels = np.shape(net["block5"]["skip"]["bias"])[0]
+    # Ours sees (frequency, channel) as one vector.
+    yield "spectrum.last.weight", np.asarray(net["last"]["kernel"]).reshape(-1, channels).T[None, :, None]
+    yield "spectrum.last.bias", net["last"]["bias"]
