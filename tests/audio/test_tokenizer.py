@@ -17,8 +17,8 @@ def test_shapes_and_arithmetic(tokenizer, noise):
     assert tokenizer.frames(4007) == 500 and tokenizer.vocabulary_size == 16 and tokenizer.levels == 3
 
 
-def test_windows_give_what_the_whole_gives(tokenizer, model, variables, noise):
-    """Five windows that overlap against one pass over everything: equal but for rounding."""
+def test_chunks_give_what_the_whole_gives(tokenizer, model, variables, noise):
+    """Five chunks against one pass over everything: equal but for rounding."""
     codes = tokenizer.encode(noise).codes
     whole = jax.jit(lambda x: model.apply(variables, x, method=SoundStream.encode))(noise)
     assert (codes == np.asarray(whole)).mean() > 0.999
@@ -112,13 +112,13 @@ def test_pieces_give_what_the_whole_gives(tokenizer, noise, size):
     pieces = [sound[i : i + size] for i in range(0, len(sound), size)]
     streamed = list(tokenizer.encode_pieces(pieces))
     assert_array_equal(np.concatenate(streamed), whole)
-    assert len(streamed) == 5  # windows of 106 frames: none waited for the end
+    assert len(streamed) == 5  # chunks of 106 frames: none waited for the end
     codes = [whole[i : i + size] for i in range(0, len(whole), size)]
     assert_array_equal(np.concatenate(list(tokenizer.decode_pieces(codes))), tokenizer.decode(whole))
 
 
 @pytest.mark.parametrize("frames", [105, 106, 107])
-def test_pieces_may_end_on_a_window(fields, variables, tokenizer, noise, frames):
+def test_pieces_may_end_on_a_chunk(fields, variables, tokenizer, noise, frames):
     sound = np.asarray(noise[0])[: frames * 8]
     assert_array_equal(np.concatenate(list(tokenizer.encode_pieces([sound]))), tokenizer.encode(sound).codes)
     many = AudioTokenizer(fields, variables["params"], variables["codebooks"], rows=4)

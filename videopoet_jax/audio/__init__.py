@@ -8,7 +8,7 @@
     audio.discriminators           three nets that hear the waveform, one that sees its STFT
     audio.losses                   spectral, waveform, commitment and adversarial losses, the training losses
     audio.soundstream              encoder, quantizer and decoder as one module
-    audio.windows                  causal functions over sounds of any length, at one fixed shape
+    audio.chunks                   causal networks over sounds of any length, at one fixed shape
     audio.tokenizer                AudioTokenizer: load, save, encode, decode, whole or in pieces
 
 Public names are imported on first use.

@@ -8,9 +8,16 @@ import flax.linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from videopoet_jax.audio.encoder import ResidualUnit, conv, elu
+from videopoet_jax.audio.encoder import ResidualUnit, carried, conv, elu
 from videopoet_jax.layers.conv import CausalConvTranspose1D
 from videopoet_jax.parallel.axes import constrain
+
+
+class CarriedTranspose1D(CausalConvTranspose1D):
+    """A transposed convolution that can also be fed chunk by chunk."""
+
+    def __call__(self, x: Float[Array, "b s c"]) -> Float[Array, "b s2 d"]:
+        return super().__call__(x, carried(self, x, -(-self.kernel_size // self.stride) - 1))
 
 
 class Decoder(nn.Module):
@@ -27,7 +34,7 @@ class Decoder(nn.Module):
         x = conv(features, self.kernel_size, name="first")(latents)
         for block, stride in enumerate(reversed(self.strides)):
             features //= 2
-            up = CausalConvTranspose1D(
+            up = CarriedTranspose1D(
                 features=features, kernel_size=2 * stride, stride=stride, use_bias=True, name=f"block{block}_up"
             )
             x = constrain(up(elu(x)), "batch", "samples", "activation_channels")

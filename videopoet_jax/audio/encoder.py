@@ -11,13 +11,36 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from videopoet_jax.layers.conv import CausalConv1D
+from videopoet_jax.layers.conv import CausalConv1D, carry, past_length
 from videopoet_jax.parallel.axes import constrain
 
 
-def conv(features: int, kernel_size: int, stride: int = 1, dilation: int = 1, name: str | None = None) -> CausalConv1D:
+def carried(module: nn.Module, x: Float[Array, "b s c"], samples: int) -> Float[Array, "b samples c"] | None:
+    """What precedes x where sound comes chunk by chunk, so where the collection `past` is mutable; zeros at the start.
+
+    It leaves there what the next chunk will need: the last `samples` samples.
+    """
+    if not samples or module.is_initializing() or not module.is_mutable_collection("past"):
+        return None
+    past = (
+        module.get_variable("past", "samples")
+        if module.has_variable("past", "samples")
+        else jnp.zeros_like(carry(x, None, samples))
+    )
+    module.put_variable("past", "samples", carry(x, past, samples))
+    return past
+
+
+class CarriedConv1D(CausalConv1D):
+    """A causal convolution that can also be fed chunk by chunk."""
+
+    def __call__(self, x: Float[Array, "b s c"]) -> Float[Array, "b s2 d"]:
+        return super().__call__(x, carried(self, x, past_length(self.kernel_size, self.stride, self.dilation)))
+
+
+def conv(features: int, kernel_size: int, stride: int = 1, dilation: int = 1, name: str | None = None) -> CarriedConv1D:
     """A causal convolution as all of SoundStream uses it: biased, ungrouped."""
-    return CausalConv1D(
+    return CarriedConv1D(
         features=features, kernel_size=kernel_size, stride=stride, dilation=dilation, groups=1, use_bias=True, name=name
     )
 

@@ -6,7 +6,6 @@ The codebooks are no parameters but live in the collection `codebooks`; `rvq` sa
 latents pass through FiLM, which is told whether noise shall be taken away.
 """
 
-import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -133,17 +132,3 @@ class SoundStream(nn.Module):
             return rvq.start_codebooks(jax.random.fold_in(key, 0), z, books, **numbers)
 
         return jax.lax.cond(books.started, lambda: books, start)
-
-
-def lookback(strides: tuple[int, ...], dilations: tuple[int, ...], kernel_size: int) -> tuple[int, int]:
-    """How many frames before its own reach the encoder's output, and the decoder's (rounded up)."""
-    units, frame = (kernel_size - 1) * sum(dilations), math.prod(strides)
-    encoder = decoder = kernel_size - 1  # in samples: the outermost convolutions
-    rate = 1
-    for stride in strides:
-        encoder += rate * (units + stride)  # a strided convolution of 2s taps carries s
-        decoder += rate * (units + stride)  # a transposed one: a single input, s samples
-        rate *= stride
-    encoder += 2 * frame
-    decoder += (kernel_size - 1) * frame
-    return math.ceil(encoder / frame), math.ceil(decoder / frame)

@@ -5,9 +5,9 @@
     sound = tokenizer.decode(codes)                 # → float32 [320·f] or [b 320·f]
     for codes in tokenizer.encode_pieces(chunks)    # a film's sound, never whole in memory; decode_pieces likewise
 
-A sound of any length is cut into windows of one fixed size that overlap by what the network looks back (`windows`). So
-the network's memory does not grow with the length, nothing is compiled twice, and a clip has the same codes alone, in
-a batch, in pieces, and as the beginning of a longer one (XLA rounds differently for different shapes; here there is
+A sound of any length passes in chunks of one fixed size, the network carrying its past from one to the next (`chunks`).
+So its memory does not grow with the length, nothing is compiled or computed twice, and a clip has the same codes alone,
+in a batch, in pieces, and as the beginning of a longer one (XLA rounds differently for different shapes; here there is
 one shape).
 """
 
@@ -23,8 +23,8 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
-from videopoet_jax.audio.soundstream import SoundStream, lookback
-from videopoet_jax.audio.windows import Windows, blocks
+from videopoet_jax.audio.chunks import Chunks, blocks
+from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
@@ -44,7 +44,7 @@ class AudioTokenizer:
         config: the fields of `SoundStream`.
         params: its parameters, unboxed.
         codebooks: its collection `codebooks`; `embedding` is enough.
-        rows: windows computed in one call. The codes of a clip depend on it (by rounding), not on its company.
+        rows: sounds computed in one call. The codes of a clip depend on it (by rounding), not on its company.
     """
 
     def __init__(
@@ -61,12 +61,10 @@ class AudioTokenizer:
             )
         self.samples_per_frame = math.prod(self.model.strides)
         self.rows = rows
-        back = lookback(self.model.strides, self.model.dilations, self.model.kernel_size)
         self._encoders = {
-            denoise: Windows(self._jit(SoundStream.encode, jnp.full((rows,), denoise)), back[0], rows)
-            for denoise in (False, True)
+            denoise: self._chunks(SoundStream.encode, _samples, jnp.full((rows,), denoise)) for denoise in (False, True)
         }
-        self._decode = Windows(self._jit(SoundStream.decode), back[1], rows)
+        self._decode = self._chunks(SoundStream.decode, lambda codes: codes)
 
     @property
     def vocabulary_size(self) -> int:
@@ -133,7 +131,7 @@ class AudioTokenizer:
         wanted = self._checked_levels(levels)
         frames = self.frames(sound.shape[1])
         blocks = sound[:, : frames * self.samples_per_frame].reshape(len(sound), frames, self.samples_per_frame)
-        codes = self._encoder(denoise)(lambda x: x.reshape(len(x), -1), blocks)[:, :, :wanted]
+        codes = self._encoder(denoise)(blocks)[:, :, :wanted]
         return Encoded(codes[0] if waveform.ndim == 1 else codes)
 
     def decode(self, codes: Shaped[np.ndarray, "*shape"] | Shaped[Array, "*shape"]) -> Float[np.ndarray, "*b s"]:
@@ -147,7 +145,7 @@ class AudioTokenizer:
         if codes.ndim not in (2, 3) or not np.issubdtype(codes.dtype, np.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [f q] or [b f q].")
         alone, codes = codes.ndim == 2, self._checked_codes(codes[None] if codes.ndim == 2 else codes)
-        sound = np.clip(self._decode(lambda x: x, codes).reshape(len(codes), -1), -1.0, 1.0)
+        sound = np.clip(self._decode(codes).reshape(len(codes), -1), -1.0, 1.0)
         return sound[0] if alone else sound
 
     def encode_pieces(
@@ -162,22 +160,33 @@ class AudioTokenizer:
         """
         wanted = self._checked_levels(levels)
         framed = blocks(map(_checked_values, pieces), self.samples_per_frame)
-        for codes in self._encoder(denoise).stream(lambda x: x.reshape(len(x), -1), framed):
+        for codes in self._encoder(denoise).stream(framed):
             yield codes[:, :wanted]
 
     def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, "_s"]]:
         """`decode` of codes that come in pieces of any lengths: the same sound, in constant memory."""
         checked = (self._checked_codes(piece[None])[0] for piece in pieces if len(piece))
-        for sound in self._decode.stream(lambda x: x, checked):
+        for sound in self._decode.stream(checked):
             yield np.clip(sound.reshape(-1), -1.0, 1.0)
 
-    def _jit(self, method: Callable, *rest: Array) -> Callable[[Array], Array]:
-        apply = jax.jit(
-            lambda params, books, *given: self.model.apply(_variables(params, books), *given, method=method)
-        )
-        return lambda x: apply(self.params, self.codebooks, x, *rest)
+    def _chunks(self, method: Callable, prepare: Callable[[np.ndarray], np.ndarray], *rest: Array) -> Chunks:
+        """`method` of the model over sequences of any length; its past is a collection of variables."""
 
-    def _encoder(self, denoise: bool) -> Windows:
+        @jax.jit
+        def apply(params: Any, books: Any, past: Any, *given: Array) -> tuple[Array, Any]:
+            variables = {"params": params, "codebooks": books, "past": past}
+            y, carried = self.model.apply(variables, *given, method=method, mutable=["past"])
+            return y, carried["past"]
+
+        def step(past: Any, x: np.ndarray) -> tuple[Array, Any]:
+            if past is None:
+                shapes = jax.eval_shape(apply, self.params, self.codebooks, {}, x, *rest)[1]
+                past = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return apply(self.params, self.codebooks, past, x, *rest)
+
+        return Chunks(step, prepare, self.rows)
+
+    def _encoder(self, denoise: bool) -> Chunks:
         if denoise and not self.model.denoise:
             raise ValueError(
                 "denoise: this tokenizer has not learned it; train one with model.denoise, or leave it out."
@@ -234,8 +243,8 @@ def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:
     return model.init(key, jnp.zeros((1, math.prod(model.strides))), jnp.ones((1,), jnp.int32))
 
 
-def _variables(params: Mapping[str, Any], codebooks: Mapping[str, Any]) -> dict[str, Any]:
-    return {"params": params, "codebooks": codebooks}
+def _samples(frames: Float[np.ndarray, "b f n"]) -> Float[np.ndarray, "b s"]:
+    return frames.reshape(len(frames), -1)
 
 
 def _complete(codebooks: Mapping[str, Any]) -> dict[str, Array]:
