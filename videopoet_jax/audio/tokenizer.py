@@ -6,7 +6,7 @@
     for codes in tokenizer.encode_pieces(chunks)    # a film's sound, never whole in memory; decode_pieces likewise
 
 A sound of any length passes in chunks of one fixed size, the network carrying its past from one to the next (`chunks`).
-So its memory does not grow with the length, nothing is compiled or computed twice, and a clip has the same codes alone,
+So its memory does not grow with the length, nothing is computed twice, and a clip has the same codes alone,
 in a batch, in pieces, and as the beginning of a longer one (XLA rounds differently for different shapes; here there is
 one shape).
 """
