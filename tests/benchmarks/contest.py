@@ -104,8 +104,13 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
+def rounded(number: float) -> float:
+    """To four digits that count."""
+    return float(f"{number:.4g}")
+
+
 def line(name: str, ours: float, peer: float | None, unit: str, goal: float, **more: object) -> None:
     """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with."""
     ratio = None if peer is None else round(peer / ours, 3)
-    result = {"name": name, "ours": round(ours, 4), "peer": peer if peer is None else round(peer, 4), "unit": unit}
+    result = {"name": name, "ours": rounded(ours), "peer": peer and rounded(peer), "unit": unit}
     print(json.dumps(result | {"ratio": ratio, "goal": goal, "load": load()} | more, ensure_ascii=False), flush=True)
