@@ -46,8 +46,9 @@ def film_name(name: str) -> str:
 
 
 def _is_current(job: Job) -> bool:
+    """Whether the film is newer than its codes: of one tick of the file system's clock, it may be older than they."""
     try:
-        return job.target.stat().st_mtime_ns >= job.source.stat().st_mtime_ns
+        return job.target.stat().st_mtime_ns > job.source.stat().st_mtime_ns
     except OSError:
         return False
 
