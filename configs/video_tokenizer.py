@@ -106,14 +106,13 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.loss.foreground = 1.0
         c.loss.diversity = 1.0  # no black background: every token has something to say
     if arg == "study":
-        c.model.patch, c.model.strides = (1, 2, 2), ((2, 2, 2), (2, 2, 2))  # 17×64×64 → 5×8×8
-        c.model.kernel_time, c.model.groups = (3, 3, 3), 4
-        c.model.encoder_widths = c.model.decoder_widths = (24, 48, 96)
+        c.model.strides = ((2, 2, 2), (2, 1, 1))  # 17×64×64 → 5×8×8
         c.model.encoder_blocks, c.model.decoder_blocks, c.model.decoder_middle_blocks = (1, 2, 2), (1, 2, 2), 1
+        c.model.upsample_kernel = 3  # [fig]
         c.data.source = "folder"
         c.data.zoom, c.data.mirror = 1.25, True
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.1, 1.0
-        c.train.batch_size, c.train.steps = 4, 600
+        c.train.batch_size, c.train.steps = 4, 500
     if arg in ("nano_image", "local_image"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

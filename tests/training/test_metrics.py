@@ -16,7 +16,7 @@ def test_durations_and_speeds_are_words():
 
 
 def test_a_window_is_the_mean_since_the_last_one():
-    window = Window()
+    window = Window(2)
     for step in range(1, 5):
         window.add(step, {}, {"loss": jnp.float32(step)})
     assert window.take() == {"loss": 2.5}
@@ -28,11 +28,16 @@ def test_a_window_is_the_mean_since_the_last_one():
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_raises_with_the_examples(name, value):
-    window = Window()
+    window = Window(2)
     metrics = {"loss": jnp.float32(1), "grad_norm": jnp.float32(1), name: jnp.float32(value)}
     window.add(7, {"example": np.array([3, 1])}, metrics)
     with pytest.raises(NonFinite, match=r"step 7: .*'example': \[3, 1\]"):
         window.drain()
+
+
+def test_without_steps_in_flight_a_bad_one_is_told_at_once():
+    with pytest.raises(NonFinite, match="step 7"):
+        Window(0).add(7, {}, {"loss": jnp.float32(np.nan)})
 
 
 def test_lines_past_the_step_are_dropped(tmp_path):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from videopoet_jax.parallel import batch_sharding
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
-from videopoet_jax.training.metrics import Reporter, Window
+from videopoet_jax.training.metrics import Reporter, Window, steps_in_flight
 from videopoet_jax.training.signals import Stopped, StopSignal
 from videopoet_jax.training.state import TrainState
 from videopoet_jax.training.step import TrainStep
@@ -143,7 +143,7 @@ def fit(
         state, first = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
         report.begin(first)
         compiled = CompiledStep(train_step, mesh, report.say, compiler_options)
-        window = Window()
+        window = Window(steps_in_flight())
 
         for step in range(first + 1, steps + 1):
             batch, ids = next_batch(batches, step, mesh)

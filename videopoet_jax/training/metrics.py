@@ -13,8 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-# Steps that the host may run ahead of the devices. Their metrics are read that much later, so no step is waited for.
-IN_FLIGHT = 2
+
+def steps_in_flight() -> int:
+    """Steps that the host may run ahead of the devices, so that none is waited for.
+
+    None on CPU, where it gains nothing: XLA's CPU devices share the threads of their process, and with many steps in
+    flight two of them have been seen waiting for each other for ever (jaxlib 0.10.2).
+    """
+    return 0 if jax.default_backend() == "cpu" else 2
 
 
 class NonFinite(RuntimeError):
@@ -32,14 +38,15 @@ class Pending(NamedTuple):
 class Window:
     """Metrics since the last progress line, read from the devices a few steps late."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: int) -> None:
+        self._in_flight = in_flight
         self._pending: deque[Pending] = deque()
         self._values: dict[str, list[float]] = {}
 
     def add(self, step: int, ids: dict[str, np.ndarray], metrics: dict[str, jax.Array]) -> None:
-        """Notes a step that was just started, and reads the one started `IN_FLIGHT` steps before."""
+        """Notes a step that was just started, and reads the one started `in_flight` steps before."""
         self._pending.append(Pending(step, ids, metrics))
-        while len(self._pending) > IN_FLIGHT:
+        while len(self._pending) > self._in_flight:
             self._read(self._pending.popleft())
 
     def drain(self) -> None:
