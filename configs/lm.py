@@ -58,6 +58,7 @@ def _paper() -> ConfigDict:
                 tint=0.0,
                 spatial_stride=8,  # [VP]
                 audio_levels=4,  # [VP]
+                audio_order="levels",  # [VP]; "frames", all levels of a frame together, is its alternative
                 text_length=64,  # [VP]
                 tasks=dict(  # [VP] 20 % for each video task of the ablation; the shares here are ours
                     text_to_video=0.4,

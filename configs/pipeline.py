@@ -11,7 +11,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         raise ValueError(f"pipeline {arg!r}: unknown; use one of {', '.join(VARIANTS)}.")
     c = ConfigDict()
     c.num_frames, c.height, c.width, c.fps = 17, 64, 64, 8.0
-    c.sample_rate, c.audio_levels = 16_000, 1
+    c.sample_rate, c.audio_levels, c.audio_order = 16_000, 1, "levels"
     c.text_length = 16
     c.source = "video"
     c.tasks = (

@@ -112,7 +112,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.source = "folder"
         c.data.zoom, c.data.mirror = 1.25, True
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.1, 1.0
-        c.train.batch_size, c.train.steps = 4, 500
+        c.train.batch_size, c.train.steps = 4, 400
     if arg in ("nano_image", "local_image"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

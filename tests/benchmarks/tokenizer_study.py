@@ -60,7 +60,7 @@ def train(name: str, clips: str, runs: Path, steps: str) -> Path:
     return folder / "model"
 
 
-def main(clips: str, runs: str, weights: str, steps: str = "500") -> None:
+def main(clips: str, runs: str, weights: str, steps: str = "400") -> None:
     models = [train(name, clips, Path(runs), steps) for name in ROWS]
     named = [part for model in models for part in ("--model", model)]
     scored = ["evaluate", "tokenizer", clips, "--held-out", "--height", "64", "--width", "64", "--weights", weights]

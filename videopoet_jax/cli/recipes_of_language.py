@@ -98,7 +98,14 @@ def layout_of(config: ConfigDict, task: Any) -> Any:
     grid = Grid(data.num_frames, data.height, data.width, data.spatial_stride, data.audio_levels)
     vocabulary = PrefixLM(**config.model).vocabulary
     source = "moving_digits" if data.source == "moving_digits" else "video"
-    return layout_for(task, grid, vocabulary=vocabulary, text_length=data.text_length, source=source)
+    return layout_for(
+        task,
+        grid,
+        vocabulary=vocabulary,
+        text_length=data.text_length,
+        source=source,
+        audio_order=data.audio_order,
+    )
 
 
 def assemble_record(layout: Any, record: dict) -> dict:

@@ -19,6 +19,7 @@ class Settings:
     Attributes:
         num_frames, height, width, fps, sample_rate: of the clips it was trained on, and by default makes.
         audio_levels: RVQ levels that the language model writes.
+        audio_order: of several levels, "levels" one after the other or "frames" by frames.
         text_length: text slots.
         source: value of the `<source:…>` token.
         tasks: names of the tasks it was trained on.
@@ -32,6 +33,7 @@ class Settings:
     fps: float
     sample_rate: int
     audio_levels: int
+    audio_order: str
     text_length: int
     source: str
     tasks: tuple[str, ...]

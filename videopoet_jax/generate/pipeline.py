@@ -192,6 +192,7 @@ class VideoPoet:
             vocabulary=self.lm.model.vocabulary,
             text_length=s.text_length,
             source=s.source,
+            audio_order=s.audio_order,
         )
         told = [p for p in prompts if p]
         cut = self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else []
