@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageSequence
 from skimage import data
 
-from videopoet_jax.evaluate.i3d import load_i3d, make_features, prepare
+from videopoet_jax.evaluate.i3d import load_i3d, make_features
 from videopoet_jax.layers.lpips import load_lpips
 
 TOLERANCE = 1e-4
@@ -203,6 +203,16 @@ def check_lpips(directory):
     return good
 
 
+def torch_stretch(video):
+    """To 224×224 as TensorFlow 1's resize_bilinear does, by a matrix for each side: hats of width 1 at i·old/224."""
+
+    def matrix(old):
+        hats = (1 - (torch.arange(224)[:, None] * (old / 224) - torch.arange(old)).abs()).clamp(min=0)
+        return hats / hats.sum(dim=1, keepdim=True)  # behind the last pixel it goes on
+
+    return torch.einsum("bcthw,yh,xw->bctyx", video, *(matrix(side) for side in video.shape[3:]))
+
+
 def check_i3d(directory, sample, labels):
     module, params = load_i3d(directory)
     network, good = load_torch_i3d(params), True
@@ -215,9 +225,8 @@ def check_i3d(directory, sample, labels):
         clips[f"{len(frames)}×224×224, {sample.name}"] = np.stack(frames)
     for name, clip in clips.items():
         logits = np.asarray(features(params, jnp.asarray(clip[None])))
-        pixels = np.asarray(prepare(jnp.asarray(clip[None])))
         with torch.inference_mode():
-            theirs = network(tensor(pixels.transpose(0, 4, 1, 2, 3))).numpy()
+            theirs = network(torch_stretch(tensor(clip[None].transpose(0, 4, 1, 2, 3)).float()) / 127.5 - 1).numpy()
         good &= agreement(f"i3d {name}", logits, theirs)
     if sample and labels:
         names = labels.read_text().split("\n")

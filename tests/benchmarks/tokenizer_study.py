@@ -60,7 +60,7 @@ ROWS: dict[str, dict] = {
 
 
 def split(clips: Path, runs: Path) -> tuple[Path, list[Path]]:
-    """A folder of links to the videos to train on, and the films to score."""
+    """A folder of the videos to train on, and the films to score."""
     missing = [name for name in HELD_OUT if not (clips / name).exists()]
     if missing:
         raise SystemExit(
@@ -71,7 +71,7 @@ def split(clips: Path, runs: Path) -> tuple[Path, list[Path]]:
     for video in sorted(clips.iterdir()):
         link = folder / video.name
         if video.name not in (*HELD_OUT, "captions.jsonl") and not link.exists():
-            os.symlink(video.resolve(), link)
+            os.link(video, link)
     return folder, [clips / name for name in HELD_OUT]
 
 

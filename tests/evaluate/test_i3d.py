@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage import data
-from skimage.transform import resize
 
 from videopoet_jax.evaluate.i3d import I3D, Unit, load_i3d, make_features, max_pool, prepare
 from videopoet_jax.pretrained import save_params, write_config
@@ -74,12 +73,20 @@ def test_the_whole_network_has_the_papers_size_and_sees_order_in_time(i3d):
     assert jnp.abs(run(params, video[:, ::-1]) - logits).max() > 0.01 * jnp.abs(logits).max()
 
 
-def test_clips_are_stretched_to_224_in_minus_one_to_one():
-    clip = data.astronaut()[None, None, :96, 100:164]
+@pytest.mark.parametrize(("height", "width"), [(96, 64), (224, 224), (300, 224)])
+def test_clips_are_stretched_to_224_as_tensorflow_1_does(height, width):
+    clip = data.astronaut()[None, None, :height, 100 : 100 + width]
     frames = np.asarray(prepare(jnp.asarray(clip)))
     assert frames.shape == (1, 1, 224, 224, 3) and -1 <= frames.min() < frames.max() <= 1
-    wanted = resize(clip[0, 0] / 127.5 - 1, (224, 224), order=1, mode="edge", anti_aliasing=False)
-    np.testing.assert_allclose(frames[0, 0], wanted, atol=1e-4)
+    picture = clip[0, 0].astype(float)
+    for i, j in ((0, 0), (1, 2), (100, 50), (223, 223), (222, 1), (7, 199)):
+        y, x = i * height / 224, j * width / 224  # no half pixels
+        wanted = sum(
+            (1 - abs(y - a)) * (1 - abs(x - b)) * picture[min(a, height - 1), min(b, width - 1)]
+            for a in (int(y), int(y) + 1)
+            for b in (int(x), int(x) + 1)
+        )
+        np.testing.assert_allclose(frames[0, 0, i, j], wanted / 127.5 - 1, atol=1e-4)
 
 
 def test_a_folder_is_read(i3d, tmp_path):

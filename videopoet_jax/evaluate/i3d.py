@@ -2,8 +2,9 @@
 
 Inception-v1 with its kernels inflated to three dimensions, batch normalisation without scale behind every convolution.
 The protocol is that of Unterthiner et al.'s code (frechet_video_distance.py, tensor RGB/inception_i3d/Mean:0), which
-MAGVIT and VideoPoet (I3D on Kinetics-400) follow: frames stretched to 224×224 by bilinear interpolation, pixels in
-[-1, 1], all frames of a clip at once, the *logits* averaged over time; not the 1,024 features before them.
+MAGVIT and VideoPoet (I3D on Kinetics-400) follow: frames stretched to 224×224 as TensorFlow 1's `resize_bilinear` does
+(below), pixels in [-1, 1], all frames of a clip at once, the *logits* averaged over time; not the 1,024 features before
+them.
 
 The weights are a third party's copy of DeepMind's Hub module. What speaks for it (benchmarks/perceptual_twins.py):
 12,689,984 weights, as OpenVINO counts; "playing cricket" at 98.9 % on a GIF of DeepMind's own test clip; of 64-frame
@@ -23,6 +24,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
@@ -115,9 +117,23 @@ def max_pool(
 
 
 def prepare(video: UInt8[Array, "b t h w 3"]) -> Float[Array, "b t 224 224 3"]:
-    """Stretched to 224×224 (bilinear, centres of pixels, no smoothing where it shrinks), 0 … 255 → -1 … 1."""
-    shape = (*video.shape[:2], SIDE, SIDE, 3)
-    return jax.image.resize(video.astype(jnp.float32), shape, "bilinear", antialias=False) / 127.5 - 1
+    """Stretched to 224×224, 0 … 255 → -1 … 1."""
+    across = stretch(stretch(video.astype(jnp.float32), 2), 3)
+    return across / 127.5 - 1
+
+
+def stretch(x: Float[Array, "b t h w c"], axis: int) -> Float[Array, "b t h2 w2 c"]:
+    """One side to 224, between neighbours, without smoothing: `0 10 → 0 … 10 10 …` (the second half stands still).
+
+    As `tf.compat.v1.image.resize_bilinear` without `align_corners`: pixel i of the new side is at i·old/new of the old
+    one, no half pixels. Against today's convention, which keeps centres, a picture of 64 is 0.36 of its pixels off.
+    """
+    old = x.shape[axis]
+    place = np.arange(SIDE, dtype=np.float32) * np.float32(old / SIDE)
+    before = np.floor(place).astype(np.int32)
+    weight = (place - before).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    low, high = (jnp.take(x, np.minimum(i, old - 1), axis=axis) for i in (before, before + 1))
+    return low + (high - low) * weight
 
 
 def make_features(module: I3D) -> Callable[[Any, UInt8[Array, "b t h w 3"]], Float[Array, "b v"]]:
