@@ -94,7 +94,7 @@ def test_a_tiny_model_learns_one_clip(config, variables):
     for number in range(80):
         params, extra, state, metrics = step(params, extra, state, number)
         first = first or {k: float(v) for k, v in metrics.items()}
-    assert set(metrics) == {"spectral", "waveform", "commitment", "si_sdr", "codes_in_use"}
+    assert set(metrics) == {"spectral", "waveform", "commitment", "si_sdr", "codes_in_use", "codes_in_use_last_level"}
     assert float(metrics["waveform"]) < 0.2 * first["waveform"]
     assert float(metrics["si_sdr"]) > first["si_sdr"] + 5
     assert not np.array_equal(extra["codebooks"]["counts"], variables["codebooks"]["counts"])

@@ -43,7 +43,7 @@ def narrow(steps: int, codes: int, game: bool) -> ConfigDict:
     The paper's weights are all a thousandth, beside the waveform's.
     """
     c = load_config("audio_tokenizer:soundstream")
-    c.model.channels, c.model.dim, c.model.dead_usage, c.model.codebook_size = 8, 32, 0.03, codes
+    c.model.channels, c.model.dim, c.model.codebook_size = 8, 32, codes
     c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0
     c.adversary.weight, c.adversary.feature_weight = (1e-3, 0.1) if game else (0.0, 0.0)
     c.adversary.start = steps // 4

@@ -171,6 +171,7 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
         seen = {
             "si_sdr": jnp.sum(through) / jnp.maximum(1, jnp.sum(~bypass)),
             "codes_in_use": rvq.perplexity(books)[0],
+            "codes_in_use_last_level": rvq.perplexity(books)[-1],
         }
         after = {**extra, "codebooks": changed["codebooks"], "step": extra["step"] + 1}
         outputs = {"real": wanted, "fake": out.waveform} if terms else None

@@ -51,7 +51,7 @@ class SoundStream(nn.Module):
         dilations: of the residual units in a block.
         kernel_size: of the outermost and of the dilated convolutions.
         levels, codebook_size: residual quantizers and the entries of each.
-        ema_decay, dead_usage, kmeans_iterations: how the codebooks learn (`rvq`).
+        ema_decay, dead_usage, kmeans_iterations: how the codebooks learn (`rvq.update_codebooks`).
         denoise: whether it can be asked to take noise away.
     """
 
