@@ -1,4 +1,4 @@
-"""Video tokenizers: `nano` (ships), `local` (your own clips), the image stage of each, `base`, `large`.
+"""Video tokenizers: `nano` (ships), `local` (your own clips), `base`, `large`, `huge`, and the image stage of each.
 
 Sources: [fig] MAGVIT-v2's architecture figure; [author] L. Yu in vector-quantize-pytorch issue 88;
 [O2] cofe-ai/O2-MAGVIT2; [v1] google-research/magvit. `base` is half as wide as `large`, which is the figure; `huge` is
@@ -9,17 +9,15 @@ cores can train, to compare parts with each other (tests/benchmarks/tokenizer_st
 
 from ml_collections import ConfigDict
 
-VARIANTS = (
-    *("nano", "nano_image", "local", "local_image"),
-    *("base", "base_image", "large", "large_image", "huge"),
-    *("fast", "magvit1", "per_frame", "study"),
-)
+CAUSAL = ("nano", "local", "base", "large", "huge", "fast", "study")
+VARIANTS = (*CAUSAL, *(f"{name}_image" for name in CAUSAL), "magvit1", "per_frame")
 
 
 def get_config(arg: str = "nano") -> ConfigDict:
     """The config of one variant; per-stage entries run from pixels to latents."""
     if arg not in VARIANTS:
         raise ValueError(f"variant {arg!r}: unknown; use one of {', '.join(VARIANTS)}.")
+    arg, image = arg.removesuffix("_image"), arg.endswith("_image")
     c = ConfigDict()
     c.model_type = "videopoet_video_tokenizer"
     c.seed = 0  # ours
@@ -80,7 +78,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0  # ours
     c.train.ema_decay = 0.999  # [O2]
 
-    if arg in ("base", "base_image", "per_frame"):
+    if arg in ("base", "per_frame"):
         c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)  # half of [fig]
         c.model.remat = False
     if arg == "huge":
@@ -97,9 +95,9 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if arg == "per_frame":
         c.model.strides, c.model.kernel_time = ((1, 2, 2),) * 3, (1, 1, 1, 1)
         c.data.image_share = 0.0
-    if arg in ("nano", "nano_image", "local", "local_image", "study"):
+    if arg in ("nano", "local", "study"):
         _small(c)
-    if arg in ("local", "local_image"):
+    if arg == "local":
         c.model.strides = ((2, 2, 2), (2, 1, 1))  # stride 8 in space: 17×64×64 → 5×8×8
         c.data.source = "folder"
         c.data.zoom, c.data.mirror, c.data.tint = 1.5, True, 0.2
@@ -113,10 +111,10 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.zoom, c.data.mirror = 1.25, True
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.1, 1.0
         c.train.batch_size, c.train.steps = 4, 400
-    if arg in ("nano_image", "local_image"):
+    if image and arg in ("nano", "local"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100
-    if arg.endswith("_image"):  # the same parameter tree with one tap in time; inflation.py makes it a video model
+    if image:  # the same parameter tree with one tap in time; inflation.py makes it a video model
         c.model.kernel_time = (1,) * len(c.model.kernel_time)
         c.data.num_frames, c.data.image_share = 1, 0.0
     return c

@@ -19,7 +19,7 @@ import ours  # noqa: E402
 HERE = Path(__file__)
 CLIP, STEP_CLIPS, STEP_CLIP = (17, 128, 128), 2, (9, 64, 64)
 SECONDS, FRAMES = 10, 8192
-LENGTHS, LENGTH_SIDE = (33, 65, 257, 513, 1025), 64  # the second chunk has a program of its own
+LENGTHS, LENGTH_SIDE = (17, 33, 65, 257, 513, 1025), 64
 SIDES, SIDE_FRAMES = (64, 128, 256), 65
 
 Work = Callable[[], object]
@@ -76,6 +76,9 @@ def _cases() -> dict[str, Case]:
             f"RVQ, 4 levels, {FRAMES} frames", 1, 9, p(ours.rvq, FRAMES), {"plain argmin": peer("rvq", FRAMES)}
         ),
     }
+    for way, work in {"encode": ours.video_encode, "decode": ours.video_decode}.items():
+        title, base = f"fast {way}s {clip}", {"our base": p(work, "base", CLIP)}
+        cases[f"fast-{way}"] = Case(title, 5, 3, p(work, "fast", CLIP), base)
     for player in ("", "gan-"):
         name = f"base, a {player and 'GAN '}training step on {step}"
         size = (STEP_CLIPS, STEP_CLIP, bool(player))
@@ -135,7 +138,8 @@ def main() -> None:
     if unknown := set(options.names) - set(cases):
         parser.error(f"{', '.join(sorted(unknown))}: unknown; use {', '.join(cases)}.")
     done = {name: compare(name, cases[name]) for name in options.names or cases}
-    lengths = {n: done[f"stream-{n}-{LENGTH_SIDE}"] for n in LENGTHS if f"stream-{n}-{LENGTH_SIDE}" in done}
+    # From the second chunk on, which has a program of its own.
+    lengths = {n: done[f"stream-{n}-{LENGTH_SIDE}"] for n in LENGTHS[1:] if f"stream-{n}-{LENGTH_SIDE}" in done}
     areas = {s * s: done[f"stream-{SIDE_FRAMES}-{s}"] for s in SIDES if f"stream-{SIDE_FRAMES}-{s}" in done}
     if len(lengths) > 2:
         growth("frames", "frame", lengths)

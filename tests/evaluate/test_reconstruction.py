@@ -31,7 +31,9 @@ def noisy(clips):
 
 
 def batches(clips, size):
-    return (clips[i : i + size] for i in range(0, len(clips), size))
+    """With the film of each: three of them."""
+    films = [f"film {i % 3}" for i in range(len(clips))]
+    return ((clips[i : i + size], films[i : i + size]) for i in range(0, len(clips), size))
 
 
 SYSTEMS = {"exact": lambda clips: Copies(clips.copy(), np.zeros((len(clips), 2, 2, 2), int), 16), "noisy": noisy}
@@ -40,7 +42,7 @@ SYSTEMS = {"exact": lambda clips: Copies(clips.copy(), np.zeros((len(clips), 2, 
 def test_the_figures_are_those_of_the_definitions(clips):
     report = evaluate(batches(clips, 3), SYSTEMS | PLAIN, JUDGES)
     exact, off, still, blocks = report.rows
-    assert (report.clips, report.frames, report.height, report.width) == (7, 5, 32, 48)
+    assert (report.clips, report.films, report.frames, report.height, report.width) == (7, 3, 5, 32, 48)
     assert exact.psnr is None and exact.ssim == pytest.approx(1) and exact.lpips == 0 and exact.motion == 1
     assert exact.fvd.distance == pytest.approx(0, abs=1e-6) and exact.codes_used == 1
     assert exact.bits_per_pixel == off.bits_per_pixel == pytest.approx(8 * 4 / (5 * 32 * 48))

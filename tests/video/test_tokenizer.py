@@ -220,6 +220,19 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
             lambda t: build(dict(t.config, quantizer={"name": "vq", "size": 4})),
             r"its fields are \['channels', 'size'\]",
         ),
+        *(
+            (lambda t, spec=spec: build(dict(t.config, quantizer=spec)), words)
+            for spec, words in [
+                ({"name": "lfq", "bits": 31}, "2,147,483,648 codes, and an int32 names"),
+                ({"name": "lfq", "bits": 0}, "bits 0: needs an integer of 1 or more"),
+                ({"name": "lfq", "bits": "18"}, "bits '18': needs an integer"),
+                ({"name": "fsq", "levels": (1, 8)}, r"levels \(1, 8\): needs integers of 2 or more"),
+                ({"name": "fsq", "levels": ()}, r"levels \(\): needs integers"),
+                ({"name": "fsq", "levels": 8}, "levels 8: needs integers"),
+                ({"name": "fsq", "levels": (8,) * 11}, "8,589,934,592 codes"),
+                ({"name": "vq", "size": 0, "channels": 4}, "size 0: needs an integer of 1 or more"),
+            ]
+        ),
     ],
 )
 def test_errors_say_value_rule_remedy(tiny, call, words):

@@ -77,7 +77,7 @@ def tokenizer(name: str, frames: int, height: int, width: int) -> Callable:
 
 
 class Videos:
-    """Iterates over the clips of files and folders; counts the videos `used`, names those `left_out` (or cut off).
+    """Iterates over clips and the films that they are of; counts the films `used`, names those `left_out` (or cut off).
 
     A warning says why.
     """
@@ -89,7 +89,7 @@ class Videos:
         self.num_frames, self.held_out, self.used, self.left_out = num_frames, held_out, 0, []
         self.paths = [p for s in sources for p in ([c.path for c in find_clips(s)] if s.is_dir() else [s])]
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, str]]:
         from videopoet_jax.data.media import MediaError
 
         for path in self.paths:
@@ -97,7 +97,7 @@ class Videos:
             try:
                 for count, clip in enumerate(self._cut(path), start=1):
                     self.used += count == 1
-                    yield clip
+                    yield clip, str(path)
                 if not count:
                     raise MediaError(f"{path}: shorter than a clip of {self.num_frames} frames.")
             except (MediaError, OSError) as error:
@@ -116,8 +116,10 @@ class Videos:
         yield from (clip for clip in groups(frames, self.num_frames) if len(clip) == self.num_frames)
 
 
-def batches(clips: Iterable[np.ndarray], size: int, limit: int | None) -> Iterator[np.ndarray]:
-    """Clips [t h w 3] → [b t h w 3], the last batch as small as is left."""
+def batches(
+    clips: Iterable[tuple[np.ndarray, str]], size: int, limit: int | None
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Clips [t h w 3] and their films → [b t h w 3] and a list, the last batch as small as is left."""
     clips = islice(clips, limit)
     while batch := list(islice(clips, size)):
-        yield np.stack(batch)
+        yield np.stack([clip for clip, _ in batch]), [film for _, film in batch]

@@ -25,6 +25,12 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
 
     model, data = build(config.model.to_dict()), require(config, "data.image_share").data
+    model.grid(data.num_frames, data.height, data.width)  # a size that does not fit is told now
+    if (whole := model.filled_frames(data.num_frames)) != data.num_frames:
+        raise ValueError(
+            f"data.num_frames {data.num_frames}: this tokenizer would fill such clips up; train on ones that it takes "
+            f"as they are, such as --set data.num_frames={whole}."
+        )
     adversary = config.adversary.to_dict() if config.adversary.weight else None
     perceptual = perceptual_distance(config) if config.loss.perceptual else None
     extra = losses.initial_extra(perceptual)

@@ -117,6 +117,11 @@ class Run:
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
         if train.steps < 1:
             raise ValueError(f"train.steps {train.steps}: at least 1 step is needed to train.")
+        if recipe.rival and (start := self.config.adversary.start) >= train.steps:
+            raise ValueError(
+                f"adversary.start {start}: the {train.steps} steps end before it; start earlier (--set "
+                f"adversary.start={train.steps // 4}), train longer, or without it (--set adversary.weight=0)."
+            )
         if self.start:
             params, extra = recipe.start(self.start)
         else:
@@ -125,7 +130,8 @@ class Run:
         if recipe.rival:
             chosen, (own, other) = self.config.adversary, jax.random.split(jax.random.fold_in(key, 1))
             # What its config does not name is as in `train`.
-            rival_optimizer = optimizer_of({name: chosen.get(name, value) for name, value in train.items()})
+            numbers = {name: chosen.get(name, value) for name, value in train.items()}
+            rival_optimizer = optimizer_of({**numbers, "steps": train.steps - chosen.start})
             rival = initialize(recipe.rival.init, self.mesh, own)
             rival = create_state(rival, rival_optimizer, mesh=self.mesh, key=other, extra=recipe.rival.extra)
             extra = {**extra, ADVERSARY: rival}
@@ -145,6 +151,9 @@ class Run:
         if note.is_file():
             return planned(note, minutes)
         state, step = self.begin()
+        if self.recipe.rival:  # the dear steps are those of the game
+            later = self.config.adversary.start
+            state = state.replace(step=state.step + later, extra={**state.extra, "step": state.extra["step"] + later})
         compiled, times = CompiledStep(step, self.mesh, click.echo), [time.perf_counter()]
         with jax.set_mesh(self.mesh):
             for _ in range(1 + TRIALS):

@@ -9,6 +9,7 @@ The distance is biased: it grows as clips get fewer (in 400 dimensions, two halv
 far apart). Compare only figures of equally many clips, and look at the floor.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,11 @@ Features = Float[np.ndarray, "b d"]
 
 
 class Frechet(NamedTuple):
-    """`low` and `high`: a 95 % interval of what as many other clips would give; `floor`: see `real_floor`."""
+    """`low`, `high`: a 95 % interval of what as many other films would give, unknown of one; `floor`: `real_floor`."""
 
     distance: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     floor: float
     clips: int
 
@@ -68,21 +69,34 @@ def real_floor(real: Features, *, splits: int, seed: int) -> float:
     return float(np.mean(found))
 
 
-def compare(real: Features, made: Float[np.ndarray, "b2 d"], *, floor: float, resamples: int, seed: int) -> Frechet:
+def compare(
+    real: Features,
+    made: Float[np.ndarray, "b2 d"],
+    films: Sequence[str],
+    *,
+    floor: float,
+    resamples: int,
+    seed: int,
+) -> Frechet:
     """The distance of `made` from `real` with its interval; clip i of `made` is the copy of clip i of `real`.
 
-    Pairs are drawn anew with replacement, `resamples` times. A sample so drawn has fewer different clips, which alone
-    raises the distance; the spread is therefore taken around the mean of the drawn distances and put around the one
-    that was measured. Clips are drawn as if each were independent of the others: those of one film are not.
+    `films[i]` is where clip i was cut from. Clips of one film are alike, so whole films are drawn anew with
+    replacement, `resamples` times, originals and copies together. A sample so drawn has fewer different clips, which
+    alone raises the distance; the spread is therefore taken around the mean of the drawn distances and put around the
+    one that was measured.
     """
     if len(real) != len(made):
         raise ValueError(
             f"{len(real)} and {len(made)} clips: copies and originals come in pairs; give as many of both."
         )
     distance, rng = frechet_distance(real, made), np.random.default_rng(seed)
+    clips_of = [np.flatnonzero(np.asarray(films) == film) for film in dict.fromkeys(films)]
+    if len(clips_of) < 2:
+        return Frechet(distance, None, None, floor, len(real))
     drawn = []
-    for _ in range(resamples):
-        picked = rng.integers(len(real), size=len(real))
-        drawn.append(frechet_distance(real[picked], made[picked]))
+    while len(drawn) < resamples:
+        picked = np.concatenate([clips_of[i] for i in rng.integers(len(clips_of), size=len(clips_of))])
+        if len(picked) > 1:  # a covariance needs two
+            drawn.append(frechet_distance(real[picked], made[picked]))
     low, high = distance + np.quantile(drawn, [0.025, 0.975]) - np.mean(drawn)
     return Frechet(distance, max(0.0, float(low)), float(high), floor, len(real))

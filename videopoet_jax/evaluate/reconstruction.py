@@ -1,6 +1,7 @@
 """Copies of real clips by video tokenizers, beside copies that cost nothing → one table.
 
-    systems   {name: clips uint8 [b t h w 3] → Copies}
+    batches   (clips uint8 [b t h w 3], the film of each clip)
+    systems   {name: clips → Copies}
     judges    LPIPS and I3D, out of the folder that `launch/fetch_weights.sh` wrote
     evaluate(batches, systems, judges)  →  Report;  to_markdown(report), to_json(report)
 
@@ -58,6 +59,7 @@ class Row(NamedTuple):
 class Report(NamedTuple):
     rows: list[Row]
     clips: int
+    films: int
     frames: int
     height: int
     width: int
@@ -124,8 +126,8 @@ class Tally:
             self.codes, self.tokens = np.union1d(self.codes, codes), self.tokens + codes.size
             self.vocabulary_size = copies.vocabulary_size
 
-    def row(self, real: Float[np.ndarray, "b v"], values: int, motion: float, floor: float) -> Row:
-        """`values`: numbers in all originals (3 a pixel); `motion`: the sum of their flow."""
+    def row(self, real: Float[np.ndarray, "b v"], films: list[str], values: int, motion: float, floor: float) -> Row:
+        """`films`: of each clip; `values`: numbers in all originals (3 a pixel); `motion`: the sum of their flow."""
         made, coded = np.concatenate(self.features), self.vocabulary_size is not None
         mean = self.error / values
         return Row(
@@ -133,7 +135,7 @@ class Tally:
             float(10 * np.log10(255**2 / mean)) if mean else None,
             self.ssim / len(made),
             self.lpips / len(made),
-            compare(real, made, floor=floor, resamples=RESAMPLES, seed=SEED),
+            compare(real, made, films, floor=floor, resamples=RESAMPLES, seed=SEED),
             self.motion / motion if motion else None,
             self.tokens * float(np.log2(self.vocabulary_size)) / (values / 3) if coded else None,
             len(self.codes) if coded else None,
@@ -142,7 +144,7 @@ class Tally:
 
 
 def evaluate(
-    batches: Iterable[Clips],
+    batches: Iterable[tuple[Clips, list[str]]],
     systems: Mapping[str, Callable[[Clips], Copies]],
     judges: Judges,
     on_batch: Callable[[int], None] = lambda clips: None,
@@ -152,8 +154,9 @@ def evaluate(
     All batches but the last have one size; the last is filled up with its last clip, so that nothing compiles twice.
     """
     tallies = {name: Tally(name) for name in systems}
-    real, motion, shape, size = [], 0.0, None, None
-    for batch in batches:
+    real, films, motion, shape, size = [], [], 0.0, None, None
+    for batch, names in batches:
+        films += names
         size, count = size or len(batch), len(batch)
         full = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
         shape = batch.shape[1:]
@@ -167,8 +170,8 @@ def evaluate(
     features = np.concatenate(real)
     floor = real_floor(features, splits=SPLITS, seed=SEED)
     values = len(features) * int(np.prod(shape))
-    rows = [tally.row(features, values, motion, floor) for tally in tallies.values()]
-    return Report(rows, len(features), *shape[:3], floor)
+    rows = [tally.row(features, films, values, motion, floor) for tally in tallies.values()]
+    return Report(rows, len(features), len(set(films)), *shape[:3], floor)
 
 
 def to_markdown(report: Report) -> str:
@@ -178,7 +181,8 @@ def to_markdown(report: Report) -> str:
         return missing if value is None else f"{value:.{digits}f}"
 
     lines = [
-        f"| {report.clips} clips, {report.frames}×{report.height}×{report.width} | PSNR dB | SSIM | LPIPS "
+        f"| {report.clips} clips of {report.films} films, {report.frames}×{report.height}×{report.width} "
+        "| PSNR dB | SSIM | LPIPS "
         "| FVD (95 %) | bits a pixel | codes used | motion |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -186,7 +190,7 @@ def to_markdown(report: Report) -> str:
         codes = "" if r.codes_used is None else f"{r.codes_used / r.vocabulary_size:.1%} of {r.vocabulary_size:,}"
         lines.append(
             f"| {r.name} | {number(r.psnr, 2, 'exact')} | {r.ssim:.3f} | {r.lpips:.3f} "
-            f"| {r.fvd.distance:.0f} ({r.fvd.low:.0f} … {r.fvd.high:.0f}) "
+            f"| {r.fvd.distance:.0f} ({number(r.fvd.low, 0, '–')} … {number(r.fvd.high, 0, '–')}) "
             f"| {number(r.bits_per_pixel, 4)} | {codes} | {number(r.motion, 2, '–')} |"
         )
     halves = f"real against real, {report.clips // 2} clips each"

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from videopoet_jax.layers import gan
 from videopoet_jax.layers.objective import ADVERSARY, Aux
 from videopoet_jax.video.discriminator import Discriminator
+from videopoet_jax.video.quantizers import make_quantizer
 from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
 
 
@@ -71,10 +72,27 @@ def psnr(
     return -10.0 * jnp.log10(jnp.maximum(mean, 1e-10))
 
 
-def code_usage(indices: Int[Array, "*positions"]) -> Float[Array, ""]:
-    """Distinct codes among these tokens, as a share of the tokens: `5 5 9 2 → 3/4`."""
+def code_usage(indices: Int[Array, "*positions"], size: int) -> Float[Array, ""]:
+    """Distinct codes among tokens, as a share of the most there could be: `5 5 9 2 → 3/4`, of 3 codes `2 2 0 → 2/3`."""
     ordered = jnp.sort(indices.reshape(-1))
-    return (1 + jnp.sum(ordered[1:] != ordered[:-1])) / ordered.size
+    return (1 + jnp.sum(ordered[1:] != ordered[:-1])) / min(ordered.size, size)
+
+
+def bit_balance(z: Float[Array, "*n k"]) -> dict[str, Array]:
+    """How often LFQ's bits take their rarer side: 0.5 is a fair coin, and the worst bit tells of a dead channel."""
+    share = jnp.mean((z > 0).astype(jnp.float32), axis=tuple(range(z.ndim - 1)))
+    rarer = jnp.minimum(share, 1 - share)
+    return {"bit_balance_worst": jnp.min(rarer), "bit_balance_mean": jnp.mean(rarer)}
+
+
+def cast_network(params: Any, dtype: Any) -> Any:
+    """Parameters in the dtype of compute; a table of codes as it is, so that every use of it names the same codes."""
+
+    def one(path: tuple, leaf: Array) -> Array:
+        names = [getattr(entry, "key", None) for entry in path]
+        return leaf if "codebook" in names else leaf.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def make_loss(
@@ -90,13 +108,12 @@ def make_loss(
     entropy_boost_steps, diversity — the quantizer's entropy, and the share of its second term; commitment, codebook;
     perceptual; inverse_temperature — τ of the soft assignment; dtype — of compute.
     """
-    dtype = jnp.dtype(weights["dtype"])
+    dtype, codes = jnp.dtype(weights["dtype"]), make_quantizer(model.quantizer).size
 
     def loss_fn(params: Any, extra: Any, batch: Mapping[str, Any], keys: Any) -> tuple[Array, Aux]:
         video = batch["video"]
         truth = to_pixels(video) if video.dtype == jnp.uint8 else video
-        cast = jax.tree.map(lambda p: p.astype(dtype), params)
-        out = model.apply({"params": cast}, truth.astype(dtype))
+        out = model.apply({"params": cast_network(params, dtype)}, truth.astype(dtype))
         recon = reconstruction(out.video, truth, l2=weights["l2"], l1=weights["l1"], emphasis=weights["foreground"])
         tau = weights["inverse_temperature"]
         entropy, commitment, codebook = model.apply({"params": params}, out.z, tau, method="penalties")
@@ -113,7 +130,6 @@ def make_loss(
             outputs = {"real": truth.astype(dtype), "fake": out.video}
             seen["adversarial"] = verdict(adversary, extra, out.video)
             loss += adversary["weight"] * seen["adversarial"]
-        balance = jnp.mean((out.z > 0).astype(jnp.float32), axis=(0, 1, 2, 3))
         metrics = {
             **seen,
             "loss": loss,
@@ -124,10 +140,8 @@ def make_loss(
             "entropy_of_mean": entropy.of_mean,
             "entropy_weight": scale,
             "commitment": commitment,
-            # 0.5 is a fair coin; the worst bit tells of a dead channel.
-            "bit_balance_worst": jnp.min(jnp.minimum(balance, 1 - balance)),
-            "bit_balance_mean": jnp.mean(jnp.minimum(balance, 1 - balance)),
-            "code_usage": code_usage(out.indices),
+            "code_usage": code_usage(out.indices, codes),
+            **(bit_balance(out.z) if model.quantizer["name"] == "lfq" else {}),
         }
         return loss, Aux(metrics, {**extra, "step": extra["step"] + 1}, outputs)
 

@@ -121,6 +121,7 @@ class VQ(nn.Module):
         return self.table.astype(jnp.float32)  # distances are float32 whatever the network computes in
 
 
+MOST_CODES = 2**30
 KINDS: dict[str, type[nn.Module]] = {"lfq": LFQ, "fsq": FSQ, "vq": VQ}
 
 
@@ -128,7 +129,7 @@ def make_quantizer(config: Mapping[str, Any]) -> nn.Module:
     """The quantizer that a config's `quantizer` names, with its fields.
 
     Raises:
-        ValueError: an unknown name or field, or a missing one.
+        ValueError: an unknown name or field, a missing one, or numbers that make no codes (an int32 names each).
     """
     fields = dict(config)
     name = fields.pop("name", None)
@@ -137,4 +138,16 @@ def make_quantizer(config: Mapping[str, Any]) -> nn.Module:
     wanted = {field for field in KINDS[name].__dataclass_fields__ if field not in ("parent", "name")}
     if set(fields) != wanted:
         raise ValueError(f"quantizer {name} with {sorted(fields)}: its fields are {sorted(wanted)}.")
-    return KINDS[name](**{key: tuple(v) if isinstance(v, list | tuple) else v for key, v in fields.items()})
+    fields = {key: tuple(v) if isinstance(v, list | tuple) else v for key, v in fields.items()}
+    for key, value in fields.items():
+        whole = (value if value else (0,)) if key == "levels" and isinstance(value, tuple) else (value,)
+        least = 2 if key == "levels" else 1
+        if any(type(v) is not int or v < least for v in whole) or (key == "levels") != isinstance(value, tuple):
+            kind = "integers" if key == "levels" else "an integer"
+            raise ValueError(f"quantizer {name} with {key} {value!r}: needs {kind} of {least} or more.")
+    quantizer = KINDS[name](**fields)
+    if quantizer.size > MOST_CODES:
+        raise ValueError(
+            f"quantizer {name} with {fields}: {quantizer.size:,} codes, and an int32 names {MOST_CODES:,}."
+        )
+    return quantizer

@@ -115,6 +115,27 @@ class VideoTokenizerModel(nn.Module):
         """Pixels per latent in time, height and width: the product of the patch and of all strides."""
         return tuple(math.prod(sizes) for sizes in zip(self.patch, *self.strides, strict=True))
 
+    def filled_frames(self, frames: int) -> int:
+        """Frames that a clip is filled up to: at stride 4 `1 2 5 6 17 → 1 5 5 9 17`; not causal, `1 4 17 → 4 4 20`."""
+        alone, time = int(self.causal), self.stride[0]
+        return alone + -(-(frames - alone) // time) * time
+
+    def grid(self, frames: int, height: int, width: int) -> Size3:
+        """Latent grid of a clip: `(17, 64, 64) → (5, 4, 4)` at stride (4, 16, 16).
+
+        Raises:
+            ValueError: no frame, or a side that is no multiple of its stride.
+        """
+        time, *space = self.stride
+        if frames < 1:
+            raise ValueError(f"{frames} frames: there is nothing to encode; give at least one.")
+        for name, size, stride in zip(("height", "width"), (height, width), space, strict=True):
+            if size < 1 or size % stride:
+                below = size // stride * stride
+                choice = f"{below} or {below + stride}" if below else f"{stride}"
+                raise ValueError(f"{name} {size}: needs a multiple of {stride}; resize or crop to {choice}.")
+        return -(-self.filled_frames(frames) // time), height // space[0], width // space[1]
+
     def encode(self, video: Float[Array, "b t h w 3"], chunk: Chunk = "whole") -> Float[Array, "b t2 h2 w2 k"]:
         """Pixels in [-1, 1] → latents before quantization, float32 whatever the network computes in."""
         return self.encoder(video, chunk).astype(jnp.float32)
@@ -218,25 +239,12 @@ class VideoTokenizer:
         return self.model.stride
 
     def filled_frames(self, frames: int) -> int:
-        """Frames that a clip is filled up to: at stride 4 `1 2 5 6 17 → 1 5 5 9 17`; not causal, `1 4 17 → 4 4 20`."""
-        alone, time = int(self.model.causal), self.stride[0]
-        return alone + -(-(frames - alone) // time) * time
+        """Frames that a clip is filled up to, see `VideoTokenizerModel`."""
+        return self.model.filled_frames(frames)
 
     def grid(self, frames: int, height: int, width: int) -> Size3:
-        """Latent grid of a clip: `(17, 64, 64) → (5, 4, 4)` at stride (4, 16, 16).
-
-        Raises:
-            ValueError: no frame, or a side that is no multiple of its stride.
-        """
-        time, *space = self.stride
-        if frames < 1:
-            raise ValueError(f"{frames} frames: there is nothing to encode; give at least one.")
-        for name, size, stride in zip(("height", "width"), (height, width), space, strict=True):
-            if size < 1 or size % stride:
-                below = size // stride * stride
-                choice = f"{below} or {below + stride}" if below else f"{stride}"
-                raise ValueError(f"{name} {size}: needs a multiple of {stride}; resize or crop to {choice}.")
-        return -(-self.filled_frames(frames) // time), height // space[0], width // space[1]
+        """Latent grid of a clip, see `VideoTokenizerModel`."""
+        return self.model.grid(frames, height, width)
 
     def encode(self, video: np.ndarray | Array) -> Encoded:
         """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]; any number of frames (see above)."""
