@@ -1,9 +1,9 @@
-"""SoundStream: `nano` (shipped), `local` (your own clips) and `soundstream`, the paper's size.
+"""SoundStream: `nano` (shipped), `local` (your own sounds) and `soundstream`, the paper's size.
 
 [SS] is the SoundStream paper, [VP] VideoPoet, [c] recalled from figures and public code; the rest is ours.
 
     audio_tokenizer:nano          0.6 M parameters, the sounds of moving_digits, two levels of which the LM reads one
-    audio_tokenizer:local         the same model, for real clips of any loudness
+    audio_tokenizer:local         the same model, for real sounds of any loudness
     audio_tokenizer:soundstream   9.5 M parameters, with the paper's discriminators (22.5 M)
     audio_tokenizer:soundstream_24k   the same at the paper's own rate: 24 kHz, 8 levels, 0.75 to 6 kbit/s
 """
@@ -37,12 +37,11 @@ def get_config(arg: str = "nano") -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.source = "folder"  # ours
-    c.data.root = ""  # the folder of videos
-    c.data.num_frames, c.data.height, c.data.width, c.data.fps = 25, 16, 16, 8.0  # ours: 3 s; the pictures are not used
-    c.data.zoom = 1.0
+    c.data.root = ""  # the folder of sounds, or of videos with sound
+    c.data.fps = 8.0  # ours: the held-out end is counted in frames of this rate, as that of videos
     c.data.sample_rate = 16_000  # [VP]
-    c.data.levels, c.data.size = (1,), 0  # of moving_digits, unused for a folder
     c.data.crop = 48_000  # [SS]: 3 s
+    c.data.window = 50_000  # ours: a crop is taken from one; those of a file begin a frame apart
     c.data.start_share, c.data.transient_share = 0.0, 0.0  # ours
     c.data.peak_normalise, c.data.quietest = True, 0.0  # [SS]
 
@@ -86,10 +85,10 @@ def get_config(arg: str = "nano") -> ConfigDict:
 
     if arg == "soundstream_24k":  # [SS]: 75 frames a second, 10 bits a level
         c.model.sample_rate = c.data.sample_rate = 24_000
-        c.model.levels, c.data.crop = 8, 72_000
+        c.model.levels, c.data.crop, c.data.window = 8, 72_000, 75_000
     if arg in ("nano", "local"):  # ours: what a CPU can train in minutes, without discriminators
         c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0  # now the waveform itself must tell phase
-        c.data.num_frames, c.data.crop = 17, 8_000
+        c.data.crop, c.data.window = 8_000, 34_000
         c.data.transient_share = 0.3
         c.train.batch_size, c.train.warmup_steps = 8, 50
         c.train.optimizer = "muon"
@@ -103,6 +102,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.train.steps = 2_000
     if arg == "nano":
         c.data.source, c.data.levels, c.data.size = "moving_digits", (1, 1, 1, 2, 3), 20_000  # clicks in two of five
+        c.data.height, c.data.width, c.data.zoom = 16, 16, 1.0  # of pictures that are not used
         c.data.num_frames = 41  # long clips bounce more often, and one in three crops holds a click if there is any
         c.data.start_share = 0.2  # a tone out of nothing, which crops from anywhere hardly show
         c.data.peak_normalise = False  # the clip is decoded as loud as it was

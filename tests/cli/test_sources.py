@@ -5,8 +5,8 @@ import pytest
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
-from videopoet_jax.cli.sources import augmentation, clips
-from videopoet_jax.data.media import write_video
+from videopoet_jax.cli.sources import augmentation, clips, sounds
+from videopoet_jax.data.media import write_video, write_wav
 
 
 def test_the_pictures_of_the_image_stage_show_digits_everywhere_a_clip_does():
@@ -51,8 +51,9 @@ def test_what_nano_and_captions_would_suffer_from_is_off(folder):
 
 
 def test_a_long_window_is_no_reason_to_have_nothing_held_out(folder):
-    config = load_config("audio_tokenizer:soundstream", (f"data.root={folder}", "data.num_frames=25"))
-    assert clips(config, "held_out")[0]["video"].shape == (17, 16, 16, 3)
+    config = load_config("video_tokenizer:local", (f"data.root={folder}", "data.num_frames=25"))
+    assert len(clips(config, "train")[0]["video"]) == 25
+    assert clips(config, "held_out")[0]["video"].shape == (17, 64, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,20 @@ def test_a_config_without_a_key_says_which(folder):
         del config.data.zoom
     with pytest.raises(ValueError, match="has no 'data.zoom', which this command reads; add it"):
         clips(config, "train")
+
+
+def test_a_model_of_sound_reads_sound_files(tmp_path):
+    wave = 0.5 * np.sin(np.arange(6 * 16_000) / 30).astype(np.float32)
+    write_wav(tmp_path / "a.wav", wave, sample_rate=16_000)
+    for name, lengths in (("local", (34_000, 8_000)), ("soundstream", (50_000, 34_000)), ("nano", (34_000, 8_000))):
+        config = load_config(f"audio_tokenizer:{name}", ("data.source=folder", f"data.root={tmp_path}"))
+        train, held_out = sounds(config, "train"), sounds(config, "held_out")
+        assert (len(train[0]["audio"]), len(held_out[0]["audio"])) == lengths
+        np.testing.assert_allclose(held_out[0]["audio"], wave[-34_000:][: lengths[1]], atol=1e-4)
+        assert config.data.window == lengths[0] >= config.data.crop
+    with pytest.raises(ValueError, match="data.window 34,000: at least data.crop, 90,000 samples"):
+        sounds(load_config("audio_tokenizer:local", (f"data.root={tmp_path}", "data.crop=90_000")), "train")
+    with pytest.raises(ValueError, match="data.root: empty; name the folder of your sounds"):
+        sounds(load_config("audio_tokenizer:local"), "train")
+    digits = load_config("audio_tokenizer:nano")
+    np.testing.assert_array_equal(sounds(digits, "train")[2]["audio"], clips(digits, "train")[2]["audio"])

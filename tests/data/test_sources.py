@@ -105,12 +105,6 @@ def test_pictures_are_windows_of_one_frame(folder):
     assert [apart.locate(i)[1] for i in range(3)] == [0, 4, 8]
 
 
-def test_only_clips_with_sound(train):
-    loud = train.with_sound()
-    assert 0 < len(loud.clips) < len(train.clips) and all(loud[i]["has_audio"] for i in range(len(loud)))
-    assert any(not train[i]["has_audio"] for i in range(len(train)))
-
-
 def test_what_cannot_be_used_is_left_out_and_said(folder, train, caplog):
     assert {path.name for path in train.skipped} == {"broken.mp4", "gone.mp4", "short.mp4", "two.mkv"}
     assert {path.name for path in train.unreadable} == {"broken.mp4", "gone.mp4"}

@@ -103,7 +103,7 @@ def test_a_folder_without_sound_trains_no_sound_tokenizer(clips, tmp_path, capsy
     (silent / "a.mp4").write_bytes((clips / "silent.mp4").read_bytes())
     with pytest.raises(SystemExit):
         train("audio_tokenizer:local", tmp_path, *AUDIO, f"data.root={silent}")
-    assert "none of its 1 clips has sound; give one that has" in capsys.readouterr().err
+    assert "none of its 1 files can be trained on; the first:" in capsys.readouterr().err
 
 
 def test_a_video_is_not_overwritten_by_its_copy(clips, capsys):

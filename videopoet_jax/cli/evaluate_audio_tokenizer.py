@@ -10,7 +10,6 @@ import numpy as np
 
 from videopoet_jax.cli.targets import check_targets
 
-SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"))  # and those of videos
 LEAST_SAMPLES = 1024  # a window of the spectra
 
 
@@ -56,11 +55,11 @@ def command(sources, models, seconds, report) -> None:
 
 def files_of(sources: Sequence[Path]) -> Iterator[Path]:
     """Files as they are, folders as the sounds and videos below them in the order of their names."""
-    from videopoet_jax.data.clip_files import SUFFIXES as VIDEOS
+    from videopoet_jax.data.clip_files import SOUND_SUFFIXES, walk
 
     for source in sources:
         if source.is_dir():
-            yield from sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES | VIDEOS)
+            yield from (source / name for name in sorted(walk(source, SOUND_SUFFIXES)))
         else:
             yield source
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.cli.configuration import require
 from videopoet_jax.cli.recipes import PyTree, Recipe, Rival
-from videopoet_jax.cli.sources import augmentation, clips
+from videopoet_jax.cli.sources import augmentation, clips, sounds
 from videopoet_jax.data.loader import Part, make_loader, mixture
 
 
@@ -114,10 +114,11 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
         trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
-        held_out = clips(config, "held_out", size=8, sound=True)
-        sounds = [held_out[i]["audio"] for i in range(min(8, len(held_out)))]
-        copies = [trained.decode(trained.encode(sound).codes) for sound in sounds]
-        ratios = [float(quality.si_sdr(s[: len(c)], c)) for s, c in zip(sounds, copies, strict=True)]
+        held_out = sounds(config, "held_out", size=8)
+        spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several files
+        truths = [held_out[i]["audio"] for i in spread.tolist()]
+        copies = [trained.decode(trained.encode(truth).codes) for truth in truths]
+        ratios = [float(quality.si_sdr(t[: len(c)], c)) for t, c in zip(truths, copies, strict=True)]
         heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
         return {"si_sdr": float(np.mean(heard))} if heard else {}
 
@@ -130,7 +131,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         loss_fn=make_loss(config),
         extra=initial_extra(config),
         batches=make_loader(
-            clips(config, "train", sound=True),
+            sounds(config, "train"),
             batch_size=config.train.batch_size,
             seed=config.seed,
             random_transform=crop,

@@ -1,4 +1,4 @@
-"""The clips that a config's `data` names."""
+"""The clips and the sounds that a config's `data` names."""
 
 import functools
 from collections.abc import Callable
@@ -12,13 +12,12 @@ from videopoet_jax.data.media import fit
 CLIP_FRAMES = 17  # of moving_digits: the pictures of an image stage are taken out of clips this long
 
 
-def clips(config: ConfigDict, split: str, *, size: int | None = None, sound: bool = False):
+def clips(config: ConfigDict, split: str, *, size: int | None = None):
     """The random-access source that a config's `data` names.
 
     Args:
         split: "train" or the held-out part.
         size: examples of moving_digits, instead of the config's.
-        sound: only of clips that have sound.
 
     Clips to train on are `data.zoom` times as large as the model's, for `augmentation` to choose a part of; those of
     the held-out part have the model's size.
@@ -45,13 +44,24 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None, sound: boo
         if not data.root:
             raise ValueError("data.root: empty; name the folder of your videos with --set data.root=DIRECTORY.")
         folder = _folder(data.root, data.num_frames, data.fps, height, width, data.sample_rate)
-        folder = folder.with_sound() if sound else folder
         if split == "train":
             return folder
         # What is held out of a short clip is no longer than this.
         held_out = folder.with_split("held_out", num_frames=min(data.num_frames, HELD_OUT_FRAMES))
         return Fitted(held_out, data.height, data.width)
     raise ValueError(f"data.source {data.source!r}: unknown; use moving_digits or folder.")
+
+
+def sounds(config: ConfigDict, split: str, *, size: int | None = None):
+    """The same for a model of sound: of a folder every file that has some, decoded without its pictures."""
+    data = require(config, "data.source", "data.root", "data.crop", "data.window", "data.fps").data
+    if data.source != "folder":
+        return clips(config, split, size=size)
+    if not data.root:
+        raise ValueError("data.root: empty; name the folder of your sounds with --set data.root=DIRECTORY.")
+    if data.window < data.crop:
+        raise ValueError(f"data.window {data.window:,}: at least data.crop, {data.crop:,} samples, is needed.")
+    return _sounds(data.root, data.crop, data.window, data.sample_rate, data.fps).with_split(split)
 
 
 def augmentation(config: ConfigDict) -> Callable | None:
@@ -86,3 +96,11 @@ def _folder(root: str, num_frames: int, fps: float, height: int, width: int, sam
     return ClipFolder(
         root, num_frames=num_frames, fps=fps, height=height, width=width, sample_rate=sample_rate, split="train"
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _sounds(root: str, crop: int, window: int, sample_rate: int, fps: float):
+    """A folder's sounds, decoded once a process."""
+    from videopoet_jax.data.sound_folder import SoundFolder
+
+    return SoundFolder(root, shortest=crop, longest=window, sample_rate=sample_rate, fps=fps, split="train")

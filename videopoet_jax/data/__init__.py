@@ -1,6 +1,6 @@
 """In: files and folders of media, or rendered worlds → Out: dicts of numpy arrays, by index, batched.
 
-`media` reads and writes video, sound and pictures; `sources` are a folder of clips and moving digits, by index;
-`moving_digits` is the world whose truth is known; `token_records` keeps codes in files; `loader` makes batches of any
-of these, with a state that resumes.
+`media` reads and writes video, sound and pictures; `sources` are a folder of clips and moving digits, by index, and
+`sound_folder` one of sounds; `moving_digits` is the world whose truth is known; `token_records` keeps codes in files;
+`loader` makes batches of any of these, with a state that resumes.
 """

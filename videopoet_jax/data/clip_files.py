@@ -1,4 +1,4 @@
-"""A folder of clips and its `captions.jsonl` → (path, caption) pairs in a fixed order, none of them outside of it.
+"""Folders → their files in a fixed order, none of them outside: clips with captions (`captions.jsonl`), or sounds.
 
 clips/dog_runs.mp4                                                  →  "dog runs"
 clips/a/7.mkv, captions.jsonl: {"path": "a/7.mkv", "caption": "…"}  →  "…"
@@ -19,6 +19,7 @@ _SUFFIX_LIST = """
     .mjpeg .y4m .h264 .264 .hevc .ivf .nut .rm .swf .apng
 """
 SUFFIXES = frozenset(_SUFFIX_LIST.split())
+SOUND_SUFFIXES = SUFFIXES | frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"))  # videos have sound
 MAX_FILES = 1_000_000
 MAX_CAPTIONS_BYTES = 1 << 28
 MAX_LINE = 1 << 16  # characters
@@ -38,16 +39,34 @@ def find_clips(root: str | os.PathLike) -> list[ClipFile]:
     Raises:
         FileNotFoundError, NotADirectoryError, MediaError: no folder, no videos in it, a bad line in `captions.jsonl`.
     """
-    root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder; give the folder that holds your videos.")
-    if not root.is_dir():
-        raise NotADirectoryError(f"{root}: not a folder; give the folder that holds your videos.")
+    root = _folder(root, "videos")
     captions = read_captions(root)
     found = sorted(set(walk(root)) | set(captions))
     if not found:
         raise MediaError(f"{root}: no videos in it (mp4, mkv, webm, avi, mov …); put some there.")
     return [ClipFile(root / name, captions.get(name) or words(name)) for name in found]
+
+
+def find_sounds(root: str | os.PathLike) -> list[Path]:
+    """Every sound and video file below `root`, sorted by path.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, MediaError: no folder, nothing that could have sound in it.
+    """
+    root = _folder(root, "sounds")
+    found = sorted(walk(root, SOUND_SUFFIXES))
+    if not found:
+        raise MediaError(f"{root}: no sounds in it (wav, flac, mp3, ogg …) and no videos; put some there.")
+    return [root / name for name in found]
+
+
+def _folder(root: str | os.PathLike, what: str) -> Path:
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such folder; give the folder that holds your {what}.")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: not a folder; give the folder that holds your {what}.")
+    return root
 
 
 def words(name: str) -> str:

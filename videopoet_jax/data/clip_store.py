@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import Float, Int16
 
 from videopoet_jax.data.media import MediaError, Number, iterate_audio, iterate_frames, probe
 
@@ -62,6 +63,16 @@ class ArrayStore:
         return np.memmap(file, np.uint8, "r", shape=(size,))
 
 
+def to_pcm(wave: Float[np.ndarray, " s"]) -> Int16[np.ndarray, " s"]:
+    """Sound in [-1, 1] as it is stored; what is outside is clipped."""
+    return np.round(np.clip(wave, -1, 1) * 32_767).astype(np.int16)
+
+
+def from_pcm(pcm: Int16[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
+    """Sound as it was, float32."""
+    return pcm.astype(np.float32) / 32_767
+
+
 @dataclass(frozen=True)
 class StoredClip:
     """A decoded clip; `audio` is None where the file has no sound."""
@@ -76,7 +87,7 @@ class StoredClip:
         wave = np.zeros(samples, np.float32)
         if self.audio is not None:
             piece = self.audio[first : first + samples]
-            wave[: len(piece)] = piece.astype(np.float32) / 32_767
+            wave[: len(piece)] = from_pcm(piece)
         return wave
 
 
@@ -97,7 +108,7 @@ def decode_clip(
         seconds = len(pictures) / fps
         sound = iterate_audio(path, sample_rate=sample_rate, end=seconds)
         try:
-            audio = store.collect((np.round(np.clip(c, -1, 1) * 32_767) for c in sound), (), np.int16)
+            audio = store.collect(map(to_pcm, sound), (), np.int16)
         except MediaError:
             audio = None
         else:

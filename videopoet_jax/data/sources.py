@@ -6,6 +6,7 @@
 `video` uint8 [t h w 3]; `audio` float32 [s], silence where `has_audio` is False; `caption` a numpy string.
 """
 
+import copy
 import errno
 import logging
 import math
@@ -36,7 +37,7 @@ class ClipFolder:
 
     Split "train" ends where "held_out" begins (`held_out_from`), in every clip. Files that cannot be read, and clips
     too short for a window, are left out: `skipped` says why. Decoded clips are kept (see `ArrayStore`) and shared by
-    `with_split` and `with_sound`.
+    `with_split`.
 
     Args:
         stride: frames between the starts of windows; by default 1 in "train" and `num_frames` in "held_out".
@@ -110,23 +111,8 @@ class ClipFolder:
 
     def with_split(self, split: str, *, num_frames: int | None = None, stride: int | None = None) -> "ClipFolder":
         """The same decoded clips, the other part of them, in windows as long as these or of `num_frames`."""
-        return self._again(self.clips, split, num_frames or self.num_frames, stride)
-
-    def with_sound(self) -> "ClipFolder":
-        """Only the clips that have sound.
-
-        Raises:
-            MediaError: none has.
-        """
-        loud = [clip for clip in self.clips if clip.audio is not None]
-        if not loud:
-            raise MediaError(f"{self.root}: none of its {len(self.clips)} clips has sound; give one that has.")
-        return self._again(loud, self.split, self.num_frames, self.stride)
-
-    def _again(self, clips: list[StoredClip], split: str, num_frames: int, stride: int | None) -> "ClipFolder":
-        other = object.__new__(ClipFolder)
-        other.__dict__.update(self.__dict__, clips=clips)
-        other._choose(split, num_frames, stride)
+        other = copy.copy(self)
+        other._choose(split, num_frames or self.num_frames, stride)
         return other
 
     def __len__(self) -> int:
