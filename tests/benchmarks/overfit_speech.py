@@ -23,12 +23,11 @@ from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adver
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
 from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.cli.train import optimizer_of
 from videopoet_jax.data.media import read_audio
 from videopoet_jax.evaluate import quality, sheets
 from videopoet_jax.layers.objective import ADVERSARY
 from videopoet_jax.parallel import initialize, make_mesh
-from videopoet_jax.training.optimizer import make_optimizer
-from videopoet_jax.training.schedules import make_schedule
 from videopoet_jax.training.state import create_state
 from videopoet_jax.training.step import Adversary, make_train_step
 
@@ -53,27 +52,13 @@ def narrow(steps: int, codes: int, game: bool) -> ConfigDict:
     return c
 
 
-def optimizer_of(numbers: ConfigDict, learning_rate):
-    fields = ("b1", "b2", "eps", "weight_decay", "clip_norm")
-    return make_optimizer(name=numbers["optimizer"], learning_rate=learning_rate, **{f: numbers[f] for f in fields})
-
-
 def learn(config: ConfigDict, speech: np.ndarray):
     """The state after training; the figures on the way go to stderr."""
     mesh, model, train = make_mesh(jax.devices()[:1]), SoundStream(**config.model), config.train
-    optimizer = optimizer_of(
-        train,
-        make_schedule(
-            name=train.schedule,
-            peak=train.learning_rate,
-            steps=train.steps,
-            warmup_steps=min(train.warmup_steps, train.steps // 10),
-            end=train.learning_rate_end,
-        ),
-    )
+    optimizer = optimizer_of(train)
     extra, adversary = initial_extra(config), None
     if config.adversary.weight:
-        judge = optimizer_of({**train, **config.adversary}, config.adversary.learning_rate)
+        judge = optimizer_of({**train, **config.adversary, "steps": train.steps - config.adversary.start})
         params = initialize(lambda key: init_adversary(config, key), mesh, jax.random.key(2))
         extra[ADVERSARY] = create_state(params, judge, mesh=mesh, key=jax.random.key(3))
         step = make_train_step(make_adversary_loss(config), judge, ema_decay=None)
