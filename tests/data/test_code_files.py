@@ -100,6 +100,31 @@ def test_a_shape_that_the_file_does_not_hold_is_found_when_it_is_read(tmp_path, 
         list(file.video(64))
 
 
+def test_every_flipped_byte_of_the_codes_is_found(tmp_path, codes):
+    """Wherever it is, in the header of the array too; what no flip has touched is whole."""
+    write_codes(tmp_path / "a.npz", LOUD, *codes)
+    with CodeFile(tmp_path / "a.npz") as file:
+        file.check()
+    data = (tmp_path / "a.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        members = [file.getinfo(f"{name}.npy") for name in ("video", "audio")]
+    for member in members:
+        first = member.header_offset + 30 + len(member.filename) + 20  # NumPy writes 20 bytes of ZIP64
+        for place in range(first, first + member.compress_size, 23):
+            flipped = bytearray(data)
+            flipped[place] ^= 0x10
+            (tmp_path / "b.npz").write_bytes(flipped)
+            with pytest.raises(ValueError, match="make it anew"), CodeFile(tmp_path / "b.npz") as file:
+                file.check()
+
+
+def test_a_shape_of_fewer_rows_than_the_file_holds_is_refused(tmp_path, codes):
+    write_codes(tmp_path / "a.npz", LOUD, *codes)
+    path = changed(tmp_path / "a.npz", tmp_path / "b.npz", video=npy(codes[0]).replace(b"(3, 2, 3)", b"(2, 2, 3)"))
+    with CodeFile(path) as file, pytest.raises(ValueError, match=r"video holds more than \[2, 2, 3\]"):
+        list(file.video(64))
+
+
 @pytest.mark.parametrize("size", [0, 10, 700])
 def test_no_zip_at_all(tmp_path, codes, size):
     write_codes(tmp_path / "a.npz", LOUD, *codes)

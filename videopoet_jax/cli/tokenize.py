@@ -39,7 +39,7 @@ def command(inputs, out, model, chunk_frames, report, **looked_at) -> None:
     jobs = plan(inputs, out, SUFFIXES, "{}.npz".format)
     check_targets(report)
     speaks = digests(model)
-    fresh = [job for job in jobs if not _is_current(job, speaks, looked_at)]
+    fresh = [job for job in jobs if not is_current(job, speaks, looked_at)]
     tally, total = Tally(0, 0), Totals()
     if fresh:
         use_compilation_cache()
@@ -54,12 +54,16 @@ def made_from(source: Path, speaks: dict[str, str], looked_at: dict) -> str:
     return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **looked_at, **speaks}, sort_keys=True)
 
 
-def _is_current(job: Job, speaks: dict[str, str], looked_at: dict) -> bool:
+def is_current(job: Job, speaks: dict[str, str], looked_at: dict) -> bool:
+    """Whether the codes are there, of this film, and whole to the last byte."""
     from videopoet_jax.data.code_files import CodeFile
 
     try:
         with CodeFile(job.target) as file:
-            return file.film.made_from == made_from(job.source, speaks, looked_at)
+            if file.film.made_from != made_from(job.source, speaks, looked_at):
+                return False
+            file.check()
+            return True
     except (ValueError, OSError):
         return False
 

@@ -30,6 +30,7 @@ from videopoet_jax.pretrained.files import write_atomically
 VERSION = 1
 MAX_LATENTS, MAX_LEVELS = 1 << 20, 64  # of one moment; 8192×8192 pixels at stride 8
 _MAX_SMALL = 1 << 16  # bytes of everything that is no array of codes
+_CHECKED_AT_ONCE = 1 << 20  # bytes, or a row if that is longer
 _DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error)
 
 
@@ -110,6 +111,12 @@ class CodeFile:
         """The sound's codes, `rows` frames of sound at a time; none for a silent film."""
         return iter(()) if self.audio_shape is None else self._pieces("audio", self.audio_shape, rows)
 
+    def check(self) -> None:
+        """Reads all codes through, in constant memory: a ValueError if a byte of them is damaged."""
+        for pieces, shape in ((self.video, self.video_shape), (self.audio, self.audio_shape)):
+            for _ in pieces(max(1, _CHECKED_AT_ONCE // (4 * math.prod(shape[1:])))) if shape else ():
+                pass
+
     def _pieces(self, name: str, shape: tuple[int, ...], rows: int) -> Iterator[np.ndarray]:
         size = 4 * math.prod(shape[1:])
         with self._zip.open(f"{name}.npy") as file:
@@ -121,6 +128,8 @@ class CodeFile:
                     yield np.frombuffer(data, np.int32).reshape(count, *shape[1:])
                 except _DAMAGE as error:
                     raise self._damaged(error) from error
+            if file.read(1):  # a header that says too little would leave the rest, and so the checksum, unread
+                raise self._damaged(f"{name} holds more than {list(shape)}")
 
     def _shape(self, name: str, axes: int, most: int) -> tuple[int, ...]:
         shape, dtype = self._read(name, self._header)
