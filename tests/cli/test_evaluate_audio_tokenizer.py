@@ -25,6 +25,7 @@ def sounds(tmp_path):
         write_wav(folder / f"{hertz}.wav", 0.2 * np.sin(2 * np.pi * hertz * time))
     write_wav(folder / "silent.wav", np.zeros(16_000))
     write_wav(folder / "short.wav", 0.2 * np.ones(500))
+    write_wav(folder / "short_in_frames.wav", 0.2 * np.sin(np.arange(1_279)))  # 3 whole frames: 960 samples
     (folder / "broken.flac").write_bytes(b"no sound")
     (folder / "notes.txt").write_text("no sound either")
     return tmp_path / "sounds"
@@ -37,12 +38,12 @@ def test_every_bit_rate_of_nano_beside_silence(sounds, tmp_path, capsys):
     assert [row["levels"] for row in figures["rows"]] == [0, 1, 2]
     assert [row["bits_per_second"] for row in figures["rows"]] == [0, 500, 1000]
     assert figures["sounds"] == 2 and [p.rsplit("/")[-1] for p in figures["left_out"]] == [
-        "broken.flac", "short.wav", "silent.wav"
+        "broken.flac", "short.wav", "short_in_frames.wav", "silent.wav"
     ]  # fmt: skip
     silence, *copies = figures["rows"]
     assert silence["si_sdr"] is None and silence["spectral_distance"] > 0
     assert all(np.isfinite(c["si_sdr"]) and c["spectral_distance"] > 0 for c in copies)
-    assert "| nano | 2 | 1.00 |" in printed.out and printed.err.count("warning: left out") == 3
+    assert "| nano | 2 | 1.00 |" in printed.out and printed.err.count("warning: left out") == 4
 
 
 class Exact:

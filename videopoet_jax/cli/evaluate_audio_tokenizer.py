@@ -35,7 +35,7 @@ def command(sources, models, seconds, report) -> None:
     paths, rows, left_out = list(files_of(sources)), [], {}
     for name in dict.fromkeys(models):
         tokenizer = AudioTokenizer.from_pretrained(name)
-        sounds = list(read(paths, tokenizer.sample_rate, seconds, left_out))
+        sounds = list(read(paths, tokenizer, seconds, left_out))
         if not sounds:
             raise ValueError(
                 f"{len(paths)} files: none has sound to score; {next(iter(left_out.values()), 'name some')}"
@@ -64,34 +64,37 @@ def files_of(sources: Sequence[Path]) -> Iterator[Path]:
             yield source
 
 
-def read(paths: Sequence[Path], rate: int, seconds: float, left_out: dict[Path, str]) -> Iterator[np.ndarray]:
-    """The start of every sound, its peak at 1; why a file has none goes into `left_out`."""
+def read(paths: Sequence[Path], tokenizer, seconds: float, left_out: dict[Path, str]) -> Iterator[np.ndarray]:
+    """The start of every sound in whole frames, its peak at 1; why a file has none goes into `left_out`."""
     from videopoet_jax.data.media import MediaError, read_audio
 
     for path in paths:
         try:
-            sound = read_audio(path, sample_rate=rate, end=seconds)
+            sound = read_audio(path, sample_rate=tokenizer.sample_rate, end=seconds)
+            sound = sound[: tokenizer.frames(len(sound)) * tokenizer.samples_per_frame]
             peak = np.abs(sound).max(initial=0.0)
             if len(sound) < LEAST_SAMPLES or peak < 0.5 / 32_767:
-                raise MediaError(f"{path}: silent, or shorter than {LEAST_SAMPLES} samples at {rate:,} Hz.")
+                raise MediaError(
+                    f"{path}: silent, or shorter than {LEAST_SAMPLES:,} samples in whole frames of "
+                    f"{tokenizer.samples_per_frame} at {tokenizer.sample_rate:,} Hz."
+                )
             yield sound / peak
         except (MediaError, OSError) as error:
             left_out[path] = str(error)
 
 
 def score(name: str, tokenizer, sounds: Sequence[np.ndarray]) -> list[dict]:
-    """A row for each number of levels, and one of silence."""
+    """A row for each number of levels, and one of silence; sounds are in whole frames."""
     from videopoet_jax.evaluate.quality import log_spectrum, si_sdr, spectral_distance
 
     ratios = [[] for _ in range(1 + tokenizer.levels)]
     distances = [[] for _ in range(1 + tokenizer.levels)]
     for sound in sounds:
         codes = tokenizer.encode(sound).codes
-        truth = sound[: len(codes) * tokenizer.samples_per_frame]
-        spectrum = log_spectrum(truth)
+        spectrum = log_spectrum(sound)
         for levels in range(1 + tokenizer.levels):
-            copy = tokenizer.decode(codes[:, :levels]) if levels else np.zeros_like(truth)
-            ratios[levels].append(float(si_sdr(truth, copy)))
+            copy = tokenizer.decode(codes[:, :levels]) if levels else np.zeros_like(sound)
+            ratios[levels].append(float(si_sdr(sound, copy)))
             distances[levels].append(spectral_distance(spectrum, log_spectrum(copy)))
     bits = tokenizer.sample_rate / tokenizer.samples_per_frame * math.log2(tokenizer.vocabulary_size)
     return [
