@@ -242,6 +242,23 @@ def test_a_model_without_sound_leaves_it_out(films, tmp_path):
     assert "audio" not in arrays(tmp_path / "a.npz")
 
 
+def test_a_model_that_is_not_causal_takes_a_film_clip_by_clip(tmp_path):
+    """19 frames are clips of 16 and 3: 4 latents and 1, and 19 frames again; each clip is by itself."""
+    config = {**VIDEO, "causal": False, "pooled": True, "adaptive": False}
+    params = drawn(functools.partial(init_params, build(config)), 0)
+    VideoTokenizer(config, params).save_pretrained(tmp_path / "video_tokenizer")
+    write_video(tmp_path / "in.mp4", moving_square(19, 32, 32), fps=8)
+    model = ["--model", str(tmp_path)]
+    main(["tokenize", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "a.npz"), *model, *SQUARE])
+    tokenizer, frames = VideoTokenizer.from_pretrained(tmp_path), read_video(tmp_path / "in.mp4")
+    expected = [np.asarray(tokenizer.encode(clip).codes) for clip in (frames[:16], frames[16:])]
+    assert_array_equal(arrays(tmp_path / "a.npz")["video"], np.concatenate(expected))
+    main(["detokenize", str(tmp_path / "a.npz"), "--out", str(tmp_path / "out.mp4"), *model])
+    assert probe(tmp_path / "out.mp4").frames == 19
+    main(["reconstruct", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "both.mp4"), *model, *SQUARE])
+    assert probe(tmp_path / "both.mp4").frames == 19
+
+
 MEMORY = """
 import resource, sys
 from videopoet_jax.cli.main import main

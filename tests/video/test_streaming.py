@@ -1,5 +1,8 @@
 """Films in pieces: no seams, and codes that do not depend on the pieces."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from videopoet_jax.video import lfq
 from videopoet_jax.video.streaming import Stream, deal
-from videopoet_jax.video.tokenizer import VideoTokenizer, to_pixels
+from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params, to_pixels
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +88,36 @@ def test_strides_longer_than_kernels_stream_too(tiny, film):
     image = VideoTokenizer(tiny.IMAGE, tiny.parameters(image=True), dtype="float32")
     streamed = np.concatenate(list(Stream(image, 8).encode([film[:29]])))
     assert (streamed == np.asarray(image.encode(film[:29]).codes)).mean() > 0.99
+
+
+@pytest.fixture(scope="module")
+def clipwise(tiny):
+    """MAGVIT's kind: not causal, means between stages."""
+    config = tiny.config(causal=False, pooled=True, adaptive=False)
+    variables = jax.eval_shape(functools.partial(init_params, build(config)), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.2), nn.meta.unbox(variables))
+    return Stream(VideoTokenizer(config, params, dtype="float32"), chunk_frames=8)
+
+
+def test_a_model_that_is_not_causal_takes_clips_one_by_one(clipwise, film):
+    """21 frames: clips of 8, 8 and 5, of which the last is filled up to 8 by its last frame: 2 + 2 + 2 latents."""
+    codes = np.concatenate(list(clipwise.encode([film[:3], film[3:21]])))
+    assert codes.shape == clipwise.tokenizer.grid(21, 16, 16) == (6, 4, 4)
+    clips = [film[:8], film[8:16], np.concatenate([film[16:21], film[20:21].repeat(3, 0)])]
+    assert_array_equal(codes, np.concatenate([np.asarray(clipwise.tokenizer.encode(clip).codes) for clip in clips]))
+    video = np.concatenate(list(clipwise.decode([codes[:1], codes[1:]])))
+    each = [clipwise.tokenizer.decode(codes[start : start + 2]) for start in (0, 2, 4)]
+    assert_array_equal(video, np.concatenate(each))
+    pieces = list(clipwise.reconstruct([film[:21]]))
+    assert [len(piece.truth) for piece in pieces] == [8, 8, 5] and len(np.unique(codes)) > 4
+    assert_array_equal(np.concatenate([piece.codes for piece in pieces]), codes)
+    assert_array_equal(np.concatenate([piece.video for piece in pieces]), video[:21])
+
+
+def test_the_last_clip_is_no_longer_than_its_latents(clipwise, film):
+    codes = np.concatenate(list(clipwise.encode([film[:9]])))
+    assert codes.shape == (3, 4, 4) == clipwise.tokenizer.grid(9, 16, 16)
+    assert_array_equal(codes[2:], np.asarray(clipwise.tokenizer.encode(film[8:9]).codes))
+    assert len(np.concatenate(list(clipwise.decode([codes])))) == 12
+    assert list(clipwise.encode([])) == []

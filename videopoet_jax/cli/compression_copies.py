@@ -13,7 +13,7 @@ from videopoet_jax.evaluate.quality import ms_ssim, psnr_clip
 from videopoet_jax.evaluate.rate_distortion import Point, bracket
 from videopoet_jax.evaluate.vmaf import vmaf
 from videopoet_jax.pretrained import resolve
-from videopoet_jax.video.streaming import CHUNK_FRAMES, Stream
+from videopoet_jax.video.streaming import Stream
 from videopoet_jax.video.tokenizer import VideoTokenizer, to_pixels
 
 MOST_DECIBELS = 100.0  # of an exact copy: infinity would make every mean infinite
@@ -35,32 +35,23 @@ class Copy(NamedTuple):
 
 
 class Coder:
-    """A tokenizer for videos of any length: in one stream, or, if it is not causal, in clips of 16 frames."""
+    """A tokenizer for videos of any length, in one stream."""
 
     def __init__(self, tokenizer: VideoTokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.stream = Stream(tokenizer) if tokenizer.model.causal else None
-        self.latents = CHUNK_FRAMES // tokenizer.stride[0]
-        self.frames = self.latents * tokenizer.stride[0]
+        self.tokenizer, self.stream = tokenizer, Stream(tokenizer)
         self.warm: set[int] = set()
 
     def encode(self, video: np.ndarray) -> np.ndarray:
         """uint8 [t h w 3] → codes [t2 h2 w2]."""
-        if self.stream:
-            return np.concatenate(list(self.stream.encode([video])))
-        clips = [video[start : start + self.frames] for start in range(0, len(video), self.frames)]
-        return np.concatenate([self.tokenizer.encode(clip).codes for clip in clips])
+        return np.concatenate(list(self.stream.encode([video])))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes → the frames that they were, and those that the last of them was filled up with."""
-        if self.stream:
-            return np.concatenate(list(self.stream.decode([codes])))
-        clips = [codes[start : start + self.latents] for start in range(0, len(codes), self.latents)]
-        return np.concatenate([self.tokenizer.decode(clip) for clip in clips])
+        return np.concatenate(list(self.stream.decode([codes])))
 
     def compile(self, video: np.ndarray) -> None:
-        """Compiles what a video of that length needs; a stream is the same for all of more than one chunk."""
-        sample = video[: 2 + self.frames] if self.stream else video
+        """Compiles what a video of that length needs: if causal, the same for all of more than one chunk."""
+        sample = video[: 2 + self.stream.frames] if self.stream.causal else video
         if len(sample) not in self.warm:
             self.decode(self.encode(sample))
             self.warm.add(len(sample))

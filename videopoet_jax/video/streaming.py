@@ -7,6 +7,12 @@ frames arrive, they are dealt out again in one fixed chunk, 1 + n frames and the
 
 so the codes of a film do not depend on the pieces it came in, bit for bit. (For other shapes XLA:CPU rounds
 differently, so equality is made by running the same shapes.)
+
+A model that is not causal (`magvit1`) sees a clip as a whole, so a film is cut into clips of n frames that know nothing
+of each other, with a seam between them. What the last clip lacks of a whole latent is filled up by repeating its last
+frame; it is no longer than that:
+
+    n = 16   37 frames   →   16 | 16 | 5 and 3 times the last of them   →   4 + 4 + 2 latents
 """
 
 import functools
@@ -20,11 +26,11 @@ from jaxtyping import Int, UInt8
 
 from videopoet_jax.video.tokenizer import VideoTokenizer, to_bytes, to_pixels
 
-CHUNK_FRAMES = 16  # Not in the paper; ours: two seconds at 8 fps
+CHUNK_FRAMES = 16  # Not in the paper; ours: two seconds at 8 fps. A clip of MAGVIT, which is not causal, is as long
 
 
 class Piece(NamedTuple):
-    """One chunk of a film: its true frames, the codes they became, and what these became again."""
+    """One chunk (or clip) of a film: its true frames, the codes they became, and what these became again."""
 
     truth: UInt8[np.ndarray, "t h w 3"]
     codes: Int[np.ndarray, "t2 h2 w2"]
@@ -59,9 +65,7 @@ class Stream:
 
     def __init__(self, tokenizer: VideoTokenizer, chunk_frames: int = CHUNK_FRAMES) -> None:
         self.tokenizer = tokenizer
-        self.time = tokenizer.stride[0]
-        if not tokenizer.model.causal:
-            raise ValueError("a tokenizer that is not causal: it must see a clip whole; encode clips one by one.")
+        self.time, self.causal = tokenizer.stride[0], tokenizer.model.causal
         if chunk_frames < self.time or chunk_frames % self.time:
             near = max(1, chunk_frames // self.time) * self.time
             raise ValueError(f"{chunk_frames} frames a chunk: needs a multiple of {self.time}; use {near}.")
@@ -75,7 +79,7 @@ class Stream:
     def decode(self, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[UInt8[np.ndarray, "_t2 h2 w2 3"]]:
         """Codes, in pieces of any length → frames, a chunk at a time."""
         past: Any = None
-        for chunk in deal(pieces, 1 + self.latents, self.latents):
+        for chunk in deal(pieces, self.causal + self.latents, self.latents):
             past, start, video = self._decode_chunk(past, chunk)
             yield video[: len(chunk) * self.time - start]
 
@@ -89,7 +93,10 @@ class Stream:
     def _encoded(self, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(true frames, codes) of each chunk."""
         params, past = self.tokenizer.params, None
-        for chunk in deal(pieces, 1 + self.frames, self.frames):
+        for chunk in deal(pieces, self.causal + self.frames, self.frames):
+            if not self.causal:
+                yield chunk, np.asarray(self.tokenizer.encode(chunk).codes)
+                continue
             self.tokenizer.grid(1, *chunk.shape[1:3])
             first = past is None
             filled = jnp.asarray(fill(chunk, self.frames + first))[None]
@@ -99,6 +106,8 @@ class Stream:
 
     def _decode_chunk(self, past: Any, chunk: np.ndarray) -> tuple[Any, int, np.ndarray]:
         """(past, frames that the first latent lacks, frames) of one chunk of codes."""
+        if not self.causal:
+            return None, 0, self.tokenizer.decode(chunk)
         first = past is None
         filled = jnp.asarray(fill(chunk, self.latents + first), jnp.int32)[None]
         params = self.tokenizer.params
