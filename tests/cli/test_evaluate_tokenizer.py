@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from videopoet_jax.cli.evaluate_tokenizer import Videos, batches
 from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import write_video
 from videopoet_jax.data.moving_digits import render
-from videopoet_jax.data.sources import held_out_from
 from videopoet_jax.evaluate import reconstruction
 
 
@@ -22,37 +20,6 @@ def folder(tmp_path_factory):
     write_video(folder / "sub" / "b.mp4", render("test", 1, 1, num_frames=9).frames, fps=8)
     (folder / "text.mp4").write_text("not a video")
     return folder
-
-
-def videos(*sources, frames=9, held_out=False):
-    return Videos(sources, frames, 8.0, 32, 48, held_out)
-
-
-def test_videos_are_cut_into_clips_that_follow_one_another(folder, capsys):
-    found = videos(folder)
-    clips, films = zip(*found, strict=True)
-    assert films == (str(folder / "a.mp4"),) * 4 + (str(folder / "sub" / "b.mp4"),)
-    assert [c.shape for c in clips] == [(9, 32, 48, 3)] * 5  # 4 of a.mp4, 8 frames of it left over, 1 of b.mp4
-    assert (found.used, [p.name for p in found.left_out]) == (2, ["text.mp4"])
-    assert capsys.readouterr().err.count("warning: left out: ") == 1
-    whole = np.concatenate([clip for clip, _ in videos(folder / "a.mp4", frames=1)])
-    np.testing.assert_array_equal(np.concatenate(clips[:4]), whole[:36])
-    short = videos(folder / "sub", folder / "a.mp4", frames=17)
-    assert len(list(short)) == 2 and "b.mp4: shorter than a clip of 17 frames" in capsys.readouterr().err
-    assert [p.name for p in short.left_out] == ["b.mp4"]
-
-
-def test_the_held_out_end_is_that_of_training(folder):
-    whole = np.concatenate([clip for clip, _ in videos(folder / "a.mp4", frames=1)])
-    ((clip, _),) = videos(folder / "a.mp4", frames=17, held_out=True)
-    np.testing.assert_array_equal(clip, whole[held_out_from(44) :][:17])
-
-
-def test_batches_and_limit():
-    clips = [(np.full((2, 1, 1, 3), i), f"film {i}") for i in range(7)]
-    (one, _), (two, films) = batches(clips, 3, limit=5)
-    assert one.shape == (3, 2, 1, 1, 3) and two.shape == (2, 2, 1, 1, 3)
-    assert two[1, 0, 0, 0, 0] == 4 and films == ["film 3", "film 4"]
 
 
 def test_the_command_writes_what_it_prints(folder, tmp_path, monkeypatch, capsys):

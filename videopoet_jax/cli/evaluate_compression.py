@@ -11,12 +11,14 @@ of their bits count. All see the same frames, of the working size and rate. File
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
+from videopoet_jax.cli.pieces import Pieces, film_paths
 from videopoet_jax.cli.targets import check_targets
 
 MIN_FRAMES, SHEET_PIECES = 17, 3
@@ -51,14 +53,16 @@ def command(clips, models, out_dir, weights, height, width, fps, frames, pieces,
     from videopoet_jax.training.compilation import use_compilation_cache
 
     ffmpeg()  # before minutes of other work
-    files = video_files(clips)
+    files = names(film_paths(clips))
     check_targets(*(out_dir / name for name in FILES), inputs=tuple(files))
     use_compilation_cache()
     tokenizers = load_tokenizers(models, height, width)
     likeness = Likeness(fps, weights)
     measured: dict[str, dict[str, list[Copy]]] = {}
     lengths, rows = [], []
-    for name, video in read_pieces(files, frames, fps, height, width, pieces, held_out):
+    shape = dict(frames=frames, least=MIN_FRAMES, fps=fps, height=height, width=width)
+    for path, first, video in Pieces(list(files), **shape, limit=pieces, held_out=held_out):
+        name = f"{files[path]} {first}–{first + len(video) - 1}"
         copies = {label: [tokenized(coder, video, likeness)] for label, coder in tokenizers.items()}
         rates = [copy.point.rate for (copy,) in copies.values()]
         for codec in CODECS:
@@ -68,6 +72,8 @@ def command(clips, models, out_dir, weights, height, width, fps, frames, pieces,
         lengths.append(len(video))
         measured[name] = {label: [c._replace(frames=c.frames[:0]) for c in made] for label, made in copies.items()}
         click.echo(f"measured: {name}, {len(video)} frames", err=True)
+    if not measured:
+        raise ValueError(f"{len(files)} files: none gives {MIN_FRAMES} frames at {fps:g} a second; give longer clips.")
     span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
     about = f"{len(lengths)} clip{'s' * (len(lengths) > 1)} of {span} frames, {width}×{height} at {fps:g} fps"
     report(out_dir, about, measured, tokenizers, [codec.name for codec in CODECS])
@@ -75,54 +81,10 @@ def command(clips, models, out_dir, weights, height, width, fps, frames, pieces,
     click.echo(f"\nwrote {out_dir}: {', '.join(FILES)}")
 
 
-def video_files(given: Sequence[Path]) -> dict[Path, str]:
-    """Files as they are, of folders every video in them; and a name for each, with its folder if two share one."""
-    from videopoet_jax.data.clip_files import find_clips
-
-    files: list[Path] = []
-    for source in given:
-        if source.is_dir():
-            files += [clip.path for clip in find_clips(source)]
-        elif source.exists():
-            files.append(source)
-        else:
-            raise FileNotFoundError(f"{source}: no such file; give videos or folders of videos.")
-    names = [path.name for path in dict.fromkeys(files)]
-    return {path: path.name if names.count(path.name) == 1 else str(path) for path in files}
-
-
-def read_pieces(
-    files: Mapping[Path, str], frames: int, fps: float, height: int, width: int, limit: int | None, held_out: bool
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and videos uint8 [t h w 3], `MIN_FRAMES` to `frames` long.  `40 frames by 17 → 0–16, 17–33`
-
-    What cannot be read, or is too short, is said and left out.
-
-    Raises:
-        ValueError: no file has a piece.
-    """
-    from videopoet_jax.data.media import MediaError, read_video
-    from videopoet_jax.data.sources import held_out_from
-
-    none = True
-    for path, name in files.items():
-        try:
-            video = read_video(path, fps=fps, height=height, width=width)
-        except MediaError as error:
-            click.echo(f"left out: {error}", err=True)
-            continue
-        first = held_out_from(len(video)) if held_out else 0
-        starts = range(first, len(video) - MIN_FRAMES + 1, frames)
-        if not starts:
-            click.echo(f"left out: {path}: {len(video)} frames, a piece has at least {MIN_FRAMES}", err=True)
-            continue
-        count = min(limit or len(starts), len(starts))
-        for start in (starts[i] for i in np.linspace(0, len(starts) - 1, count).round().astype(int)):
-            none = False
-            stop = min(start + frames, len(video))
-            yield f"{name} {start}–{stop - 1}", video[start:stop]
-    if none:
-        raise ValueError(f"{len(files)} files: none gives {MIN_FRAMES} frames at {fps:g} a second; give longer clips.")
+def names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name for each file, with its folder if two share one."""
+    alone = Counter(path.name for path in paths)
+    return {path: path.name if alone[path.name] == 1 else str(path) for path in paths}
 
 
 def sheet_rows(name: str, video: np.ndarray, copies: Mapping[str, Sequence], rate: float) -> list:

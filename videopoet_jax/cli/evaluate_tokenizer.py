@@ -1,13 +1,13 @@
 """`videopoet evaluate tokenizer`: any of our video tokenizers on real clips, beside what costs nothing."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
 
+from videopoet_jax.cli.pieces import Pieces, batches, film_paths
 from videopoet_jax.cli.targets import check_targets
 
 
@@ -32,13 +32,15 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
     the motion against the truth.
     """
     check_targets(report)
+    paths = film_paths(sources)
     from videopoet_jax.evaluate.reconstruction import PLAIN, evaluate, load_judges, to_json, to_markdown
     from videopoet_jax.training.compilation import use_compilation_cache
 
     use_compilation_cache()
     judges = load_judges(weights)
     systems = {name: tokenizer(name, num_frames, height, width) for name in dict.fromkeys(models)} | PLAIN
-    videos = Videos(sources, num_frames, fps, height, width, held_out)
+    shape = dict(frames=num_frames, least=num_frames, fps=fps, height=height, width=width)
+    videos = Pieces(paths, **shape, held_out=held_out)
     result = evaluate(
         batches(videos, batch_size, limit),
         systems,
@@ -74,52 +76,3 @@ def tokenizer(name: str, frames: int, height: int, width: int) -> Callable:
         return Copies(np.asarray(model.decode(codes, clips.shape[1])), np.asarray(codes), model.vocabulary_size)
 
     return copy
-
-
-class Videos:
-    """Iterates over clips and the films that they are of; counts the films `used`, names those `left_out` (or cut off).
-
-    A warning says why.
-    """
-
-    def __init__(self, sources, num_frames: int, fps: float, height: int, width: int, held_out: bool) -> None:
-        from videopoet_jax.data.clip_files import find_clips
-
-        self.size = {"fps": fps, "height": height, "width": width}
-        self.num_frames, self.held_out, self.used, self.left_out = num_frames, held_out, 0, []
-        self.paths = [p for s in sources for p in ([c.path for c in find_clips(s)] if s.is_dir() else [s])]
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, str]]:
-        from videopoet_jax.data.media import MediaError
-
-        for path in self.paths:
-            count = 0
-            try:
-                for count, clip in enumerate(self._cut(path), start=1):
-                    self.used += count == 1
-                    yield clip, str(path)
-                if not count:
-                    raise MediaError(f"{path}: shorter than a clip of {self.num_frames} frames.")
-            except (MediaError, OSError) as error:
-                click.echo(f"warning: left out: {error}", err=True)
-                self.left_out.append(path)
-
-    def _cut(self, path: Path) -> Iterator[np.ndarray]:
-        from videopoet_jax.cli.reconstruct import groups
-        from videopoet_jax.data.media import iterate_frames
-        from videopoet_jax.data.sources import held_out_from
-
-        first = 0
-        if self.held_out:
-            first = held_out_from(sum(1 for _ in iterate_frames(path, **{**self.size, "height": 16, "width": 16})))
-        frames = (frame for i, frame in enumerate(iterate_frames(path, **self.size)) if i >= first)
-        yield from (clip for clip in groups(frames, self.num_frames) if len(clip) == self.num_frames)
-
-
-def batches(
-    clips: Iterable[tuple[np.ndarray, str]], size: int, limit: int | None
-) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Clips [t h w 3] and their films → [b t h w 3] and a list, the last batch as small as is left."""
-    clips = islice(clips, limit)
-    while batch := list(islice(clips, size)):
-        yield np.stack([clip for clip, _ in batch]), [film for _, film in batch]
