@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videopoet_jax.cli.compression_copies import Coder, batches, load_perceptual
+from videopoet_jax.cli.compression_copies import Coder, batches
 from videopoet_jax.cli.evaluate_compression import names
 from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import write_video
@@ -71,7 +70,7 @@ def test_mistakes(clips, tmp_path, capsys, monkeypatch):
     assert "a second 'nano'" in fails([clips, "--model", "nano", "--model", "nano=nano"], capsys)
     assert "missing.mp4" in fails(["missing.mp4"], capsys)
     assert "/dev/null" in fails([clips, "--out-dir", "/dev/null/x"], capsys)
-    assert "'nowhere'" in fails([clips, "--weights", "nowhere"], capsys)
+    assert "nowhere: no lpips_alexnet in it; fetch it" in fails([clips, "--weights", "nowhere"], capsys)
     assert "Missing argument 'CLIPS...'" in fails([], capsys)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "videopoet_jax[compression]" in fails([clips], capsys)
@@ -109,15 +108,6 @@ def test_a_tokenizer_that_is_not_causal_takes_clips_of_16_frames():
     assert coder.decode(codes)[:, 0, 0, 0].tolist() == np.repeat([3, 7, 11, 15, 19, 20], 4).tolist()
 
 
-def test_lpips_of_batches_is_that_of_all_frames(monkeypatch):
-    class Fake:
-        def apply(self, variables, a, b):
-            assert a.shape[0] == b.shape[0] == 16
-            return variables["params"] * abs(a - b).mean(axis=(1, 2, 3))
-
-    monkeypatch.setattr("videopoet_jax.layers.lpips.load_lpips", lambda directory: (Fake(), 2.0))
-    monkeypatch.setattr("videopoet_jax.cli.compression_copies.resolve", lambda *names: names)
-    one, other = np.random.default_rng(0).integers(0, 256, (2, 21, 8, 8, 3), np.uint8)
-    expected = 2 * np.mean(np.abs(one.astype(float) - other)) / 127.5
-    assert load_perceptual(Path("weights"))(one, other) == pytest.approx(expected, rel=1e-5)
-    assert [len(a) for a, _ in batches(one, other)] == [16, 5]
+def test_what_measures_gets_few_frames_at_a_time():
+    one, other = np.zeros((2, 21, 8, 8, 3), np.uint8)
+    assert [(len(a), len(b)) for a, b in batches(one, other)] == [(16, 16), (5, 5)]

@@ -2,27 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from videopoet_jax.evaluate.codecs import Codec, code
+from videopoet_jax.evaluate.lpips import load_perceptual
 from videopoet_jax.evaluate.quality import ms_ssim, psnr_clip
 from videopoet_jax.evaluate.rate_distortion import Point, bracket
 from videopoet_jax.evaluate.vmaf import vmaf
-from videopoet_jax.pretrained import resolve
 from videopoet_jax.video.streaming import Stream
-from videopoet_jax.video.tokenizer import VideoTokenizer, to_pixels
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 MOST_DECIBELS = 100.0  # of an exact copy: infinity would make every mean infinite
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
-# Not vgg16: tokenizers are trained on it, and would be judged by what they were taught.
-LPIPS_NETWORK = "lpips_alexnet"
 BATCH = 16
-
-Perceptual = Callable[[np.ndarray, np.ndarray], float]
 
 
 class Copy(NamedTuple):
@@ -120,28 +116,8 @@ class Likeness:
             "decode_ms": 1000 * decode / len(true),
         }
         if self.lpips:
-            figures["lpips"] = self.lpips(true, copy)
+            figures["lpips"] = float(np.mean(self.lpips(true, copy)))
         return Point(bits / true[..., 0].size, figures)
-
-
-def load_perceptual(weights: Path) -> Perceptual:
-    """Mean LPIPS of frames, in batches of one size, so that one program is compiled for all lengths."""
-    import jax
-
-    from videopoet_jax.layers.lpips import load_lpips
-
-    module, params = load_lpips(resolve(weights, LPIPS_NETWORK))
-    distance = jax.jit(lambda a, b: module.apply({"params": params}, a, b))
-
-    def mean(true: np.ndarray, copy: np.ndarray) -> float:
-        found = []
-        for pair in batches(true, copy):
-            count = len(pair[0])
-            padded = [np.pad(video, ((0, BATCH - count), (0, 0), (0, 0), (0, 0))) for video in pair]
-            found.append(np.asarray(distance(*(to_pixels(video) for video in padded)))[:count])
-        return float(np.mean(np.concatenate(found)))
-
-    return mean
 
 
 def batches(*videos: np.ndarray) -> Iterator[list[np.ndarray]]:

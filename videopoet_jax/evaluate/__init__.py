@@ -2,5 +2,6 @@
 
 `quality` has PSNR, SSIM and SI-SDR; `digits` scores a clip of moving digits against its prompt, `digit_table` whole
 systems beside their ceilings and cheats; `sheets` draws contact sheets, curves and spectrograms. `codecs` runs H.265
-and H.266, `vmaf` VMAF; `rate_distortion` compares systems at equal bits, `rate_figure` draws it.
+and H.266, `vmaf` VMAF, `lpips` LPIPS of videos; `rate_distortion` compares systems at equal bits, `rate_figure` draws
+it.
 """
