@@ -45,13 +45,14 @@ def drawn(init, seed):
     return jax.tree.map(draw, nn.meta.unbox(jax.eval_shape(init, jax.random.key(0))))
 
 
-def save_models(directory, seed, with_sound=True):
+def save_models(directory, seed, with_sound=True, denoise=False):
     params = drawn(functools.partial(init_params, build(VIDEO)), seed)
     VideoTokenizer(VIDEO, params).save_pretrained(directory / "video_tokenizer")
     if with_sound:
-        params = drawn(lambda key: init_variables(SoundStream(**AUDIO), key)["params"], seed)
+        config = {**AUDIO, "denoise": denoise}
+        params = drawn(lambda key: init_variables(SoundStream(**config), key)["params"], seed)
         books = {"embedding": np.random.default_rng(seed).normal(size=(2, 16, 4)).astype(np.float32)}
-        AudioTokenizer(AUDIO, params, books).save_pretrained(directory / "audio_tokenizer")
+        AudioTokenizer(config, params, books).save_pretrained(directory / "audio_tokenizer")
     return directory
 
 
@@ -257,6 +258,53 @@ def test_a_model_that_is_not_causal_takes_a_film_clip_by_clip(tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 19
     main(["reconstruct", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "both.mp4"), *model, *SQUARE])
     assert probe(tmp_path / "both.mp4").frames == 19
+
+
+def test_sound_at_fewer_bits_and_without_its_noise(films, tmp_path, capsys):
+    """One model, three files of one film; a second run with other values makes the codes anew."""
+    models = save_models(tmp_path / "models", 0, denoise=True)
+    tokenizer, sound = AudioTokenizer.from_pretrained(models), read_audio(films / "b/a.mp4", end=43 / 8)
+    film, made = (
+        ["tokenize", str(films / "b/a.mp4"), "--out", str(tmp_path / "a.npz"), "--model", str(models), *SQUARE],
+        [],
+    )
+    for options in (
+        [],
+        ["--audio-levels", "1"],
+        ["--audio-levels", "1", "--denoise"],
+        ["--audio-levels", "1", "--denoise"],
+    ):
+        main(film + options)
+        made.append(arrays(tmp_path / "a.npz")["audio"])
+    said = [line for line in capsys.readouterr().out.splitlines() if "films:" in line]
+    assert [line.split()[2] for line in said] == ["1", "1", "1", "0"]
+    assert_array_equal(made[0], tokenizer.encode(sound).codes)
+    assert_array_equal(made[1], made[0][:, :1])
+    assert_array_equal(made[2], tokenizer.encode(sound, 1, denoise=True).codes)
+    assert np.mean(made[1] != made[2]) > 0.1
+
+    main(["detokenize", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.mp4"), "--model", str(models)])
+    heard, expected = read_audio(tmp_path / "a.mp4"), np.zeros(43 * 2_000, np.float32)
+    decoded = tokenizer.decode(made[2])[: expected.size]
+    expected[: decoded.size] = decoded
+    assert heard.shape == expected.shape and np.corrcoef(heard, expected)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("with_sound", "options", "words"),
+    [
+        (True, ["--denoise"], "denoise: this tokenizer has not learned it"),
+        (True, ["--audio-levels", "3"], "3 levels: this tokenizer has 2; ask for 1 to 2."),
+        (True, ["--audio-levels", "0"], "0 is not in the range x>=1"),
+        (False, ["--denoise"], "--denoise: "),
+        (False, ["--audio-levels", "1"], "has no audio tokenizer; leave it out"),
+    ],
+)
+def test_what_a_model_cannot_do_with_sound_is_said_once(films, tmp_path, capsys, with_sound, options, words):
+    models = save_models(tmp_path / "models", 0, with_sound=with_sound)
+    assert leaves(["tokenize", films, "--out", tmp_path / "codes", "--model", models, *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and words in line and not list(tmp_path.rglob("*.npz"))
 
 
 MEMORY = """

@@ -2,8 +2,9 @@
 
 A film is read at a frame rate and at a working size (`sequence.grid.working_size`), which are kept beside the codes.
 Any number of frames will do: what the last latent lacks is filled up by repeating the last frame, and `detokenize`
-cuts it off again. Sound is taken from where the picture begins to where it ends. Frames and sound go through in
-constant memory; the codes too, beyond `CODES_IN_MEMORY` in an unnamed file.
+cuts it off again. Sound is taken from where the picture begins to where it ends; the first levels of its codes are the
+same sound at fewer bits. Frames and sound go through in constant memory; the codes too, beyond `CODES_IN_MEMORY` in an
+unnamed file. All that codes depend on is kept beside them (`made_from`), for a second run to know them by.
 """
 
 import json
@@ -26,8 +27,10 @@ CODES_IN_MEMORY = 1 << 26  # ours, bytes for each film: nearly ten hours of 128Ã
 @working
 @click.option("--chunk-frames", type=click.IntRange(1), default=16, show_default=True,
               help="Frames read at a time; the codes do not depend on it.")  # fmt: skip
+@click.option("--audio-levels", type=click.IntRange(1), help="Only the first so many levels of sound: fewer bits.")
+@click.option("--denoise", is_flag=True, help="Leave noise out of the sound; the model must have learned it.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
-def command(inputs, out, model, chunk_frames, report, **looked_at) -> None:
+def command(inputs, out, model, chunk_frames, report, **options) -> None:
     """Turn videos, with their sound, into codes. IN are files, or folders with everything below them.
 
     What is already there is made again only if the film (its size or time), the model or an option has changed. A film
@@ -39,28 +42,44 @@ def command(inputs, out, model, chunk_frames, report, **looked_at) -> None:
     jobs = plan(inputs, out, SUFFIXES, "{}.npz".format)
     check_targets(report)
     speaks = digests(model)
-    fresh = [job for job in jobs if not is_current(job, speaks, looked_at)]
+    fresh = [job for job in jobs if not is_current(job, speaks, options)]
     tally, total = Tally(0, 0), Totals()
     if fresh:
         use_compilation_cache()
-        work = Tokenize(speaks, looked_at, chunk_frames, total)
-        tally = work_through(fresh, lambda: load(model, speaks), work)
+        work = Tokenize(speaks, options, chunk_frames, total)
+        tally = work_through(fresh, lambda: load_for(model, speaks, options), work)
     conclude(len(jobs), tally, report, **total.figures())
 
 
-def made_from(source: Path, speaks: dict[str, str], looked_at: dict) -> str:
+def load_for(model: str, speaks: dict[str, str], options: dict) -> Models:
+    """The tokenizers.
+
+    Raises:
+        ValueError: they cannot do what the options ask of the sound.
+    """
+    models = load(model, speaks)
+    if models.audio is not None:
+        for _ in models.audio.encode_pieces((), options["audio_levels"], denoise=options["denoise"]):
+            pass
+    elif options["audio_levels"] or options["denoise"]:
+        option = "--denoise" if options["denoise"] else "--audio-levels"
+        raise ValueError(f"{option}: {model} has no audio tokenizer; leave it out, or give a --model that has one.")
+    return models
+
+
+def made_from(source: Path, speaks: dict[str, str], options: dict) -> str:
     """All that the codes depend on, as text. The film's content is not read: its size and time stand for it."""
     status = source.stat()
-    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **looked_at, **speaks}, sort_keys=True)
+    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **options, **speaks}, sort_keys=True)
 
 
-def is_current(job: Job, speaks: dict[str, str], looked_at: dict) -> bool:
+def is_current(job: Job, speaks: dict[str, str], options: dict) -> bool:
     """Whether the codes are there, of this film, and whole to the last byte."""
     from videopoet_jax.data.code_files import CodeFile
 
     try:
         with CodeFile(job.target) as file:
-            if file.film.made_from != made_from(job.source, speaks, looked_at):
+            if file.film.made_from != made_from(job.source, speaks, options):
                 return False
             file.check()
             return True
@@ -86,8 +105,8 @@ class Totals:
 class Tokenize:
     """One film â†’ its file of codes."""
 
-    def __init__(self, speaks: dict[str, str], looked_at: dict, chunk_frames: int, total: Totals) -> None:
-        self.speaks, self.looked_at, self.chunk_frames, self.total = speaks, looked_at, chunk_frames, total
+    def __init__(self, speaks: dict[str, str], options: dict, chunk_frames: int, total: Totals) -> None:
+        self.speaks, self.options, self.chunk_frames, self.total = speaks, options, chunk_frames, total
 
     def __call__(self, job: Job, models: Models, until_stopped) -> str:
         from videopoet_jax.data.clip_store import ArrayStore
@@ -95,9 +114,9 @@ class Tokenize:
         from videopoet_jax.data.media import iterate_frames, probe
         from videopoet_jax.sequence.grid import working_size
 
-        origin, fps = made_from(job.source, self.speaks, self.looked_at), self.looked_at["fps"]
+        origin, fps = made_from(job.source, self.speaks, self.options), self.options["fps"]
         info, tokenizer, store = probe(job.source), models.video.tokenizer, ArrayStore(CODES_IN_MEMORY)
-        asked = {side: self.looked_at[side] for side in ("height", "width")}
+        asked = {side: self.options[side] for side in ("height", "width")}
         height, width = working_size((info.height, info.width), tokenizer.stride[1:], **asked)
         frames = Counted(until_stopped(iterate_frames(job.source, fps=fps, height=height, width=width)))
         shape = tokenizer.grid(1, height, width)[1:]
@@ -124,10 +143,12 @@ class Tokenize:
         """The codes of the sound beside the picture; what cannot be decoded, or lasts less than a frame, is none."""
         from videopoet_jax.data.media import MediaError, iterate_audio
 
-        end = frames / Fraction(self.looked_at["fps"]).limit_denominator(1001)
+        end = frames / Fraction(self.options["fps"]).limit_denominator(1001)
         sound = iterate_audio(source, sample_rate=tokenizer.sample_rate, end=end)
+        levels, denoise = self.options["audio_levels"] or tokenizer.levels, self.options["denoise"]
         try:
-            codes = store.collect(tokenizer.encode_pieces(until_stopped(sound)), (tokenizer.levels,), np.int32)
+            pieces = tokenizer.encode_pieces(until_stopped(sound), levels, denoise=denoise)
+            codes = store.collect(pieces, (levels,), np.int32)
         except MediaError as error:
             click.echo(f"without its sound: {error}", err=True)
             return None
