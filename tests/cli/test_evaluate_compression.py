@@ -50,6 +50,8 @@ def test_tables_pictures_and_figures(clips, tmp_path, capsys, monkeypatch):
     assert told.err.count("warning: left out: ") == 2 and "b.mp4" in told.err and "text.mp4" in told.err
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert list(figures["pieces"]) == ["a.mp4 0–16"]
+    assert figures["ms_ssim_scales"] == 2  # 32 and 16 pixels; 8 are fewer than a window
+    assert told.out.count("| MS-SSIM (2 scales) |") == 2 == told.out.count("MS-SSIM") - 1  # and once, its delta
     for piece in figures["pieces"].values():
         assert [len(made) for made in piece.values()] == [1, len(piece["H.265"]), len(piece["H.266"])]
         assert piece["tiny"][0]["rate"] == pytest.approx(5 * 2 * 2 * 18 / (17 * 32 * 32))

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from videopoet_jax.evaluate.rate_distortion import (
+    MEASURES,
     At,
     Point,
     at_rate,
     bd_rate,
     bracket,
     compare,
+    labels,
     mean_curve,
     rate_at,
     static_bits,
@@ -123,7 +125,7 @@ def test_a_comparison_is_at_each_clips_own_bits():
     assert found.ahead == {"psnr": 1}
     # 16 dB take 2·2^(1/5), of 2; 15 dB take the codec no more than 1, of 0.5.
     assert found.share["psnr"].value == pytest.approx(math.sqrt(2**0.2 * 2)) and found.share["psnr"].beyond == -1
-    words = to_markdown("codes", [Point(2.0, {"psnr": 16.0}), Point(0.5, {"psnr": 15.0})], [found])
+    words = to_markdown("codes", [Point(2.0, {"psnr": 16.0}), Point(0.5, {"psnr": 15.0})], [found], labels(64, 64))
     assert "| codes | 1.2500 | 15.50 |" in words and "| H.265 | 1.5000 | 17.50 (1) |" in words
     assert "H.265 cannot go as low on 1 of 2 clips" in words and "| H.265 | ≤ 1.52 |" in words
 
@@ -131,7 +133,7 @@ def test_a_comparison_is_at_each_clips_own_bits():
 def test_bounds_on_both_sides_say_nothing():
     found = compare("H.265", [Point(2.0, {"psnr": 5.0}), Point(2.0, {"psnr": 25.0})], [LINE, LINE])
     assert found.share["psnr"] is None
-    assert "| H.265 | – |" in to_markdown("codes", [Point(2.0, {"psnr": 5.0})] * 2, [found])
+    assert "| H.265 | – |" in to_markdown("codes", [Point(2.0, {"psnr": 5.0})] * 2, [found], labels(64, 64))
 
 
 def test_the_picture_has_a_panel_for_each_figure_that_was_measured(tmp_path):
@@ -142,8 +144,15 @@ def test_the_picture_has_a_panel_for_each_figure_that_was_measured(tmp_path):
     for count, path in itertools.product((1, 4), (tmp_path / "a.png",)):
         measured = [*names[:count], "encode_ms", "decode_ms"]
         points = [Point(rate, dict.fromkeys(measured, 1.0 + rate)) for rate in (0.1, 0.2)]
-        save_rate_figure(path, {"H.265": [points]}, {"codes $": [points[0]]}, title="one clip")
+        save_rate_figure(path, {"H.265": [points]}, {"codes $": [points[0]]}, title="one clip", labels=labels(64, 64))
         with Image.open(path) as image:
             sizes.append(image.size)
             assert np.asarray(image.convert("L")).std() > 10
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
+
+
+def test_labels_say_how_many_scales_fit():
+    assert [labels(size, 256)["ms_ssim"] for size in (256, 64, 12)] == [
+        "MS-SSIM (5 scales)", "MS-SSIM (3 scales)", "MS-SSIM (1 scale)"
+    ]  # fmt: skip
+    assert labels(64, 64)["psnr"] == "PSNR dB" and labels(64, 64).keys() == MEASURES.keys()

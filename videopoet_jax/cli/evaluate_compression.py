@@ -76,7 +76,7 @@ def command(clips, models, out_dir, weights, height, width, fps, frames, pieces,
         raise ValueError(f"{len(files)} files: none gives {MIN_FRAMES} frames at {fps:g} a second; give longer clips.")
     span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
     about = f"{len(lengths)} clip{'s' * (len(lengths) > 1)} of {span} frames, {width}×{height} at {fps:g} fps"
-    report(out_dir, about, measured, tokenizers, [codec.name for codec in CODECS])
+    report(out_dir, about, (height, width), measured, tokenizers, [codec.name for codec in CODECS])
     save_contact_sheet(out_dir / "sheet.png", rows)
     click.echo(f"\nwrote {out_dir}: {', '.join(FILES)}")
 
@@ -99,10 +99,16 @@ def sheet_rows(name: str, video: np.ndarray, copies: Mapping[str, Sequence], rat
 
 
 def report(
-    out_dir: Path, about: str, measured: Mapping[str, Mapping[str, Sequence]], tokenizers: Mapping, codecs: list[str]
+    out_dir: Path,
+    about: str,
+    size: tuple[int, int],
+    measured: Mapping[str, Mapping[str, Sequence]],
+    tokenizers: Mapping,
+    codecs: list[str],
 ) -> None:
-    """Prints the tables, draws the curves, writes figures.json."""
-    from videopoet_jax.evaluate.rate_distortion import QUALITY, compare, static_bits, to_markdown
+    """Prints the tables, draws the curves, writes figures.json; `size` is the pictures' height and width."""
+    from videopoet_jax.evaluate.quality import ms_ssim_scales
+    from videopoet_jax.evaluate.rate_distortion import compare, labels, static_bits, to_markdown
     from videopoet_jax.evaluate.rate_figure import save_rate_figure
     from videopoet_jax.pretrained.files import write_atomically
 
@@ -115,21 +121,21 @@ def report(
         codes = np.concatenate([piece[name][0].codes.ravel() for piece in pieces])
         static[name] = static_bits(codes, coder.tokenizer.vocabulary_size)
     deltas = {codec: mean_deltas(points[codecs[0]], points[codec]) for codec in codecs[1:]}
+    called = labels(*size)
     click.echo(about)
     for name in tokenizers:
-        click.echo(f"\n{to_markdown(name, single[name], compared[name])}")
+        click.echo(f"\n{to_markdown(name, single[name], compared[name], called)}")
         click.echo(
             f"\n{name}: an ideal static code of each bit of its codes would take {static[name]:.2f} bits a code, "
             f"{static[name] / np.log2(tokenizers[name].tokenizer.vocabulary_size):.1%} of what is counted."
         )
     for codec, delta in deltas.items():
-        words = ", ".join(
-            f"{QUALITY[n].label} –" if d is None else f"{QUALITY[n].label} {d:+.0%}" for n, d in delta.items()
-        )
+        words = ", ".join(f"{called[n]} –" if d is None else f"{called[n]} {d:+.0%}" for n, d in delta.items())
         click.echo(f"{codec} against {codecs[0]}, bits at equal quality (Bjøntegaard): {words}")
-    save_rate_figure(out_dir / FILES[0], {c: points[c] for c in codecs}, single, title=about)
+    save_rate_figure(out_dir / FILES[0], {c: points[c] for c in codecs}, single, title=about, labels=called)
     figures = {
         "about": about,
+        "ms_ssim_scales": ms_ssim_scales(*size),
         "load": os.getloadavg()[0],
         "tables": {name: [dataclasses.asdict(c) for c in rows] for name, rows in compared.items()},
         "static_bits": static,

@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Int
 from scipy.interpolate import PchipInterpolator
 
+from videopoet_jax.evaluate.quality import ms_ssim_scales
+
 
 class Measure(NamedTuple):
     """A figure of a point: its name in tables, its digits, and whether more is better."""
@@ -39,6 +41,12 @@ COST = {
     "decode_ms": Measure("decode ms/frame", 1, False),
 }
 MEASURES = QUALITY | COST
+
+
+def labels(height: int, width: int) -> dict[str, str]:
+    """What tables call the figures of pictures of that size: MS-SSIM with the number of scales that fit into them."""
+    scales = ms_ssim_scales(height, width)
+    return {n: m.label for n, m in MEASURES.items()} | {"ms_ssim": f"MS-SSIM ({scales} scale{'s' * (scales > 1)})"}
 
 
 class Point(NamedTuple):
@@ -178,10 +186,12 @@ def compare(name: str, tokenizer: Sequence[Point], codec: Sequence[Points]) -> C
     )
 
 
-def to_markdown(tokenizer: str, points: Sequence[Point], comparisons: Sequence[Comparison]) -> str:
+def to_markdown(
+    tokenizer: str, points: Sequence[Point], comparisons: Sequence[Comparison], labels: Mapping[str, str]
+) -> str:
     """Two tables: all at the tokenizer's bits, and the bits that codecs need for the tokenizer's quality."""
     names = [n for n in MEASURES if n in points[0].figures]
-    heads = [MEASURES[n].label for n in names]
+    heads = [labels[n] for n in names]
     count, rate = len(points), np.mean([p.rate for p in points])
     own = [f"{np.mean([p.figures[n] for p in points]):.{MEASURES[n].digits}f}" for n in names]
     lines = [
@@ -200,7 +210,7 @@ def to_markdown(tokenizer: str, points: Sequence[Point], comparisons: Sequence[C
     judged = [n for n in names if n in QUALITY]
     lines += [
         "",
-        _row(f"bits for the same quality ({tokenizer}: 1)", *(QUALITY[n].label for n in judged)),
+        _row(f"bits for the same quality ({tokenizer}: 1)", *(labels[n] for n in judged)),
         _row(*["---"] * (1 + len(judged))),
         *(_row(c.codec, *(_share(c.share[n]) for n in judged)) for c in comparisons),
     ]

@@ -21,6 +21,7 @@ def save_rate_figure(
     tokenizers: Mapping[str, Sequence[Point]],
     *,
     title: str,
+    labels: Mapping[str, str],
 ) -> None:
     """A PNG of all figures against bits a pixel; the last panel has the milliseconds a frame.
 
@@ -41,7 +42,7 @@ def save_rate_figure(
         axes = figure.subplots(down, _ACROSS, squeeze=False).ravel()
         for axis, name in zip(axes, panels, strict=False):
             _draw(axis, name, codecs, tokenizers)
-            axis.set_title(QUALITY[name].label + ("" if QUALITY[name].rising else " (lower is better)"))
+            axis.set_title(labels[name] + ("" if QUALITY[name].rising else " (lower is better)"))
         time = axes[len(panels)]
         keys = []
         for name, label, line in (("encode_ms", "encode", "-"), ("decode_ms", "decode", "--")):
