@@ -77,24 +77,16 @@ def load_judges(weights: str | os.PathLike) -> Judges:
     import jax
 
     from videopoet_jax.evaluate.i3d import load_i3d, make_features
-    from videopoet_jax.layers.lpips import load_lpips
+    from videopoet_jax.evaluate.lpips import load_perceptual
 
-    for name in ("lpips_alexnet", "i3d"):
-        if not (Path(weights) / name / "config.json").is_file():
-            raise ValueError(f"{weights}: no {name} in it; fetch it with ./launch/fetch_weights.sh {weights}.")
-    lpips, lpips_params = load_lpips(Path(weights) / "lpips_alexnet")
-    i3d, i3d_params = load_i3d(Path(weights) / "i3d")
-    lpips_params, i3d_params = jax.device_put((lpips_params, i3d_params))
-    features = make_features(i3d)
-
-    @jax.jit
-    def distance(params, one, other):
-        pictures = [x.reshape(-1, *x.shape[2:]).astype("float32") / 127.5 - 1 for x in (one, other)]
-        return lpips.apply({"params": params}, *pictures).reshape(one.shape[:2]).mean(axis=1)
-
+    perceptual = load_perceptual(weights)
+    if not (Path(weights) / "i3d" / "config.json").is_file():
+        raise ValueError(f"{weights}: no i3d in it; fetch it with ./launch/fetch_weights.sh {weights}.")
+    i3d, params = load_i3d(Path(weights) / "i3d")
+    params, features = jax.device_put(params), make_features(i3d)
     return Judges(
-        lambda one, other: np.asarray(distance(lpips_params, one, other)),
-        lambda clips: np.asarray(features(i3d_params, clips)),
+        lambda one, other: perceptual(one, other).mean(axis=1),
+        lambda clips: np.asarray(features(params, clips)),
     )
 
 
