@@ -110,7 +110,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.data.source = "folder"
         c.data.zoom, c.data.mirror = 1.25, True
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.1, 1.0
-        c.train.batch_size, c.train.steps = 4, 400
+        c.train.batch_size, c.train.steps = 4, 2_000
     if image and arg in ("nano", "local"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

@@ -19,6 +19,7 @@ HELD_OUT = (
     *("bikes.mp4", "cup.mp4", "jump_in_a_park.mp4", "man_makes_faces.mp4", "man_moves_head.mp4"),
     *("man_shows_a_card.mp4", "pedestrians.avi", "pianist.avi", "president_speaks.mp4", "toy_robot.mp4"),
 )
+SHOWN = ("pedestrians.avi", "man_makes_faces.mp4", "pianist.avi")
 VQ = {"model.quantizer": {"name": "vq", "size": 1024, "channels": 64}, "loss.codebook": 1.0}
 # What MAGVIT had: 3-D, but not causal, without AdaGN, means and nearest neighbours between the stages, 1,024 entries.
 MAGVIT1 = {
@@ -86,11 +87,27 @@ def train(name: str, clips: Path, runs: Path, steps: str) -> Path:
     return folder / "model"
 
 
-def main(clips: str, runs: str, weights: str, steps: str = "400") -> None:
+def draw(runs: Path, films: list[Path]) -> None:
+    """RUNS/sheet.png: the start of some films that were held out, and every row's copy."""
+    from videopoet_jax.data.media import read_video
+    from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
+    from videopoet_jax.video.tokenizer import VideoTokenizer
+
+    models = {name: VideoTokenizer.from_pretrained(runs / name / "model") for name in ROWS}
+    rows = []
+    for film in films:
+        clip = read_video(film, fps=8, height=64, width=64, end=2)[:16]
+        rows.append(Row(f"{film.name}: true", clip))
+        rows += [Row(name, model.decode(model.encode(clip).codes, 16)) for name, model in models.items()]
+    save_contact_sheet(runs / "sheet.png", rows)
+
+
+def main(clips: str, runs: str, weights: str, steps: str = "2000") -> None:
     folder, films = split(Path(clips), Path(runs))
     named = [part for name in ROWS for part in ("--model", train(name, folder, Path(runs), steps))]
     scored = ["evaluate", "tokenizer", *films, "--num-frames", "16", "--height", "64", "--width", "64"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
+    draw(Path(runs), [Path(clips) / name for name in SHOWN])
 
 
 if __name__ == "__main__":
