@@ -47,7 +47,8 @@ def folder(tmp_path_factory):
     write_video(root / "mute.mp4", picture, fps=8)
     write_video(root / "silent.mp4", picture, fps=8, audio=np.zeros(40_000, np.float32), sample_rate=RATE)
     write_wav(root / "silent.wav", np.zeros(6 * RATE, np.float32), sample_rate=RATE)
-    write_wav(root / "short.wav", ramp(2.5, 0.1, 0.2), sample_rate=RATE)
+    write_wav(root / "short.wav", ramp(0.4, 0.1, 0.2), sample_rate=RATE)
+    write_video(root / "short.mp4", picture[:20], fps=8, audio=ramp(2.5, 0.1, 0.2), sample_rate=RATE)
     (root / "broken.flac").write_bytes(b"no sound" * 100)
     (root / "notes.txt").write_text("no sound either")
     (root / ".hidden.wav").write_bytes((root / "deep" / "a.wav").read_bytes())
@@ -72,29 +73,39 @@ def test_sounds_and_videos_with_sound_are_read(folder, train):
 
 def test_what_cannot_be_used_is_left_out_with_a_line_each(folder, train, caplog):
     why = {path.name: reason for path, reason in train.skipped.items()}
-    assert set(why) == {"mute.mp4", "silent.mp4", "silent.wav", "short.wav", "broken.flac"}
+    assert set(why) == {"mute.mp4", "silent.mp4", "silent.wav", "short.wav", "short.mp4", "broken.flac"}
     assert "no sound" in why["mute.mp4"] and "silent" in why["silent.mp4"] and "silent" in why["silent.wav"]
-    assert "2.5 s of sound; 2.7 s are needed to train on 0.5 s" in why["short.wav"]
+    assert (
+        "2.5 s of sound; 2.7 s are needed to train on 0.5 s" in why["short.mp4"]
+        and "0.4 s of sound; 0.5 s" in why["short.wav"]
+    )
     with caplog.at_level(logging.WARNING):
         SoundFolder(folder, split="held_out", **SIZE)
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 5 and all(line.startswith("left out: ") and "\n" not in line for line in lines)
+    assert len(lines) == 6 and all(line.startswith("left out: ") and "\n" not in line for line in lines)
 
 
-def test_the_length_that_is_asked_for_is_enough_and_the_least(tmp_path):
-    write_wav(tmp_path / "a.wav", ramp(2.625, 0.1, 0.2), sample_rate=RATE)  # 4 frames of 1/8 s to train on, 17 held out
+def test_a_film_of_the_length_that_is_asked_for_is_enough(tmp_path):
+    def write(frames):  # 4 frames of 1/8 s to train on, 17 held out
+        picture = np.zeros((frames, 32, 32, 3), np.uint8)
+        sound = ("flac", RATE, "mono", ramp(frames / 8, 0.1, 0.2)[None])
+        encode(tmp_path / "a.mkv", picture, "ffv1", fps=8, sound=sound)
+
+    write(21)
     assert len(SoundFolder(tmp_path, split="train", **SIZE)) == 1
-    write_wav(tmp_path / "a.wav", ramp(2.625, 0.1, 0.2)[:-1], sample_rate=RATE)
+    write(20)
     with pytest.raises(MediaError, match="none of its 1 files can be trained on; the first: .* 2.7 s are needed"):
         SoundFolder(tmp_path, split="train", **SIZE)
-    long = {**SIZE, "shortest": 80_000, "longest": 80_000}  # here the last fifth is the longer end
-    for samples, enough in ((100_000, True), (99_999, False)):
-        write_wav(tmp_path / "a.wav", ramp(13, 0.1, 0.2)[:samples], sample_rate=RATE)
-        if enough:
-            SoundFolder(tmp_path, split="train", **long)
-        else:
-            with pytest.raises(MediaError, match="12.5 s are needed to train on 10.0 s"):
-                SoundFolder(tmp_path, split="train", **long)
+
+
+def test_utterances_too_short_to_be_divided_are_held_out_whole(tmp_path):
+    for number in range(21):
+        write_wav(tmp_path / f"{number:02}.wav", ramp(1.5, 0.1 + number / 100, 0.11 + number / 100), sample_rate=RATE)
+    train = SoundFolder(tmp_path, split="train", **SIZE)
+    held_out, kept = train.with_split("held_out"), {"09.wav", "19.wav"}
+    for source, wanted in ((train, set(names(train)) - kept), (held_out, kept)):
+        assert {source.sounds[source.locate(i)[0]].path.name for i in range(len(source))} == wanted
+    assert len(held_out) == 2 * 3  # windows of half a second
 
 
 def test_windows_hold_the_samples_of_their_places(train):

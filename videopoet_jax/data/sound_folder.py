@@ -23,6 +23,8 @@ from videopoet_jax.data.clip_store import CACHE_BYTES, ArrayStore, from_pcm, to_
 from videopoet_jax.data.media import MediaError, Number, iterate_audio, probe
 from videopoet_jax.data.sources import HELD_OUT_FRAMES, HELD_OUT_SHARE, SPLITS, held_out_from
 
+EVERY = 10  # ours: of the sounds that are too short to be divided, every tenth is held out whole
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,9 +42,10 @@ class SoundFolder:
     """Windows over the sounds of a folder, of any format, rate and number of channels.
 
     Held out is what `ClipFolder` holds out of a clip of that length: frames are counted at `fps`, whether there are
-    any or not, and the sound of a video ends where its picture does. Left out, with a warning and in `skipped`, are
-    files without sound or with silence, damaged ones, and those of which fewer than `shortest` samples could be
-    trained on. All the others are decoded at once and kept (`ArrayStore`): at 16 kHz 115 MB an hour.
+    any or not, and the sound of a video ends where its picture does. A sound file too short for that, as the utterances
+    of a speech corpus are, is trained on whole, and every tenth of them is held out whole. Left out, with a warning and
+    in `skipped`, are files without sound or with silence, damaged ones, and those with fewer than `shortest` samples to
+    train on. All the others are decoded at once and kept (`ArrayStore`): at 16 kHz 115 MB an hour.
 
     Args:
         shortest, longest: windows of "train" have `longest` samples, or all that a file has to train on. They begin a
@@ -73,6 +76,7 @@ class SoundFolder:
         self.root, self.sample_rate, self.frame = Path(root), sample_rate, sample_rate / Fraction(fps)
         self.shortest, self.longest = shortest, longest
         self.sounds: list[StoredSound] = []
+        self._undivided = 0
         self.skipped: dict[Path, str] = {}
         self._pcm = ArrayStore(cache_bytes, cache_dir).collect(self._decoded(find_sounds(root)), (), np.int16)
         if not self.sounds:
@@ -103,7 +107,15 @@ class SoundFolder:
         if not loud:
             raise MediaError(f"{path}: silent; give a sound that is not.")
         border = math.floor(held_out_from(math.floor(samples / self.frame)) * self.frame)
-        if border < self.shortest:
+        if border < self.shortest and path.suffix.lower() not in SUFFIXES:
+            if samples < self.shortest:
+                raise MediaError(
+                    f"{path}: {samples / self.sample_rate:.1f} s of sound; {self.shortest / self.sample_rate:.1f} s are "
+                    f"trained on at a time; give a longer one."
+                )
+            self._undivided += 1
+            border = 0 if self._undivided % EVERY == 0 else samples
+        elif border < self.shortest:
             frames = math.ceil(self.shortest / self.frame)  # to train on
             frames = max(frames + HELD_OUT_FRAMES, math.ceil(frames / (1 - HELD_OUT_SHARE)))
             seconds = math.ceil(10 * frames * self.frame / self.sample_rate) / 10
@@ -122,6 +134,8 @@ class SoundFolder:
     def _count(self, sound: StoredSound) -> int:
         if self.split == "held_out":
             return (sound.samples - sound.border) // self._aside
+        if not sound.border:
+            return 0
         return 1 + math.ceil(max(0, sound.border - self.longest) / self.frame)
 
     def with_split(self, split: str) -> "SoundFolder":
