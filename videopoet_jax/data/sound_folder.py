@@ -109,10 +109,8 @@ class SoundFolder:
         border = math.floor(held_out_from(math.floor(samples / self.frame)) * self.frame)
         if border < self.shortest and path.suffix.lower() not in SUFFIXES:
             if samples < self.shortest:
-                raise MediaError(
-                    f"{path}: {samples / self.sample_rate:.1f} s of sound; {self.shortest / self.sample_rate:.1f} s are "
-                    f"trained on at a time; give a longer one."
-                )
+                has, needs = samples / self.sample_rate, self.shortest / self.sample_rate
+                raise MediaError(f"{path}: {has:.1f} s of sound; {needs:.1f} s are trained on; give a longer one.")
             self._undivided += 1
             border = 0 if self._undivided % EVERY == 0 else samples
         elif border < self.shortest:
