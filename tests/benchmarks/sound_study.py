@@ -1,0 +1,29 @@
+"""A narrow SoundStream on real sound: how near are its copies of films that it never heard, by bit rate?
+
+    python tests/benchmarks/sound_study.py CLIPS RUN [STEPS]
+
+Trains `audio_tokenizer:local` with four levels on the sound of the films that tokenizer_study.py trains on, into RUN,
+and scores the sound of those that it holds out with `videopoet evaluate audio-tokenizer`. The same command goes on where
+it was stopped.
+"""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
+
+
+def main(clips: str, run: str, steps: str = "2000") -> None:
+    folder, films = STUDY["split"](Path(clips), Path(run))
+    settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4"]
+    train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
+    train += [part for setting in settings for part in ("--set", setting)]
+    subprocess.run([*STUDY["VIDEOPOET"], *train], check=True)
+    score = ["evaluate", "audio-tokenizer", *map(str, films), "--model", f"{run}/model", "--json", f"{run}/sound.json"]
+    subprocess.run([*STUDY["VIDEOPOET"], *score], check=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
