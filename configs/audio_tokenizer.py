@@ -31,7 +31,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model.levels = 4  # [VP]
     c.model.codebook_size = 1024  # [SS]
     c.model.ema_decay = 0.99  # [SS]
-    c.model.dead_usage = 0.1  # ours: of a level's mean. [SS] has 2 hits in a batch, a tenth of 128 clips' at 16 kHz
+    c.model.dead_usage = 0.03  # ours: of a level's mean. [SS] has 2 hits in a batch of unknown size
     c.model.kmeans_iterations = 10  # ours
     c.model.denoise = False  # [SS] trains models with and without
 

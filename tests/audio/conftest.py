@@ -24,7 +24,7 @@ TINY = {
     "levels": 3,
     "codebook_size": 16,
     "ema_decay": 0.99,
-    "dead_usage": 0.1,
+    "dead_usage": 0.03,
     "kmeans_iterations": 4,
     "denoise": False,
 }
