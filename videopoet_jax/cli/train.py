@@ -23,25 +23,36 @@ LEAST_STEPS = 10
     "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
 )
 @click.option("--preview-every", type=click.IntRange(1), help="Steps between pictures of held-out examples.")
+@click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
-def command(started, spec, workdir, overrides, start, directory, minutes, **every) -> None:
-    """Train a model; the same command goes on where a stopped run ended."""
+def command(started, spec, workdir, overrides, start, directory, minutes, distributed, **every) -> None:
+    """Train a model; the same command goes on where a stopped run ended.
+
+    On several machines run it on each, with --distributed and one workdir that all of them see.
+    """
+    import jax
+
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes import recipe_for
+    from videopoet_jax.parallel.processes import join_processes, own_copy
     from videopoet_jax.training.compilation import use_compilation_cache
 
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
+    if minutes is not None and distributed:
+        raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
     config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
+    if distributed:
+        join_processes()
     use_compilation_cache()
     run = Run(config, recipe_for(config, workdir), start)
     if minutes is not None:
         config.train.steps = run.steps_within(minutes, workdir, started)
     state = run.train(workdir, **every)
-    if directory:
-        run.recipe.export(averaged(state), state.extra, directory)
+    if directory and jax.process_index() == 0:
+        run.recipe.export(*own_copy((averaged(state), state.extra)), directory)
         click.echo(f"wrote {directory}")
 
 
@@ -172,14 +183,21 @@ class Run:
 
     def train(self, workdir: Path, *, preview_every: int | None, checkpoint_every: int, log_every: int):
         """Runs the loop; pictures of held-out examples go to `workdir/pictures`."""
+        import jax
+
+        from videopoet_jax.parallel.processes import alone, own_copy
         from videopoet_jax.training.loop import fit
 
         state, step = self.begin()
         pictures = workdir / "pictures"
 
         def preview(state):
+            if jax.process_index() != 0:
+                return {}
             pictures.mkdir(parents=True, exist_ok=True)
-            return self.recipe.preview(averaged(state), state.extra, pictures, int(state.step))
+            params, extra = own_copy((averaged(state), state.extra))
+            with alone():
+                return self.recipe.preview(params, extra, pictures, int(state.step))
 
         return fit(
             state=state,

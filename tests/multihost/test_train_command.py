@@ -1,0 +1,87 @@
+"""`videopoet train --distributed` in two processes is `videopoet train` in one with as many devices."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from videopoet_jax.pretrained.files import flatten, load_params
+
+VIDEOPOET = [sys.executable, "-c", "from videopoet_jax.cli.main import main; main()"]
+TINY = {
+    "model.strides": "((4,2,2),)",
+    "model.encoder_widths": "(8,8)",
+    "model.decoder_widths": "(8,8)",
+    "model.encoder_blocks": "(1,1)",
+    "model.decoder_blocks": "(1,1)",
+    "model.kernel_time": "(1,3)",
+    "model.groups": "4",
+    "model.quantizer.bits": "6",
+    "data.size": "16",
+    "train.batch_size": "4",
+    "train.steps": "2",
+    "train.optimizer": "adam",  # the quickest to compile
+}
+PATIENCE = 240  # seconds
+
+
+def begin(folder, devices, *options, **environment):
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [*VIDEOPOET, "train", "--config", "video_tokenizer:nano", "--workdir", str(folder / "run"), *settings]
+    return subprocess.Popen(
+        [*command, "--export", str(folder / "model"), *options],
+        env={**os.environ, **flags, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(*processes):
+    try:
+        said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
+
+
+def test_two_processes_train_draw_and_export_what_one_does(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    both = [begin(two, 1, "--distributed", **known, JAX_PROCESS_ID=str(number)) for number in range(2)]
+    said = end(*both)
+    end(begin(one, 2))
+    a, b = (flatten(load_params(folder / "model", None)) for folder in (one, two))
+    assert a.keys() == b.keys()
+    for name in a:  # written in bfloat16
+        np.testing.assert_allclose(np.float32(a[name]), np.float32(b[name]), rtol=0.02, atol=2e-3, err_msg=name)
+    assert "step 2/2" in said[0] and "step 2/2" not in said[1]
+    scores = [json.loads((folder / "run" / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (one, two)]
+    assert scores[0].keys() == scores[1].keys() and "eval/psnr" in scores[0]
+    assert scores[1]["eval/psnr"] == pytest.approx(scores[0]["eval/psnr"], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "environment, words",
+    [
+        ({}, "no cluster that JAX knows"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES=two: a whole number, 0 or more, is needed"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
+            "JAX_PROCESS_ID=2",
+        ),
+    ],
+)
+def test_a_process_without_others_is_told_what_to_set(tmp_path, environment, words):
+    process = begin(tmp_path, 1, "--distributed", **environment)
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 2 and words in said and "Traceback" not in said
