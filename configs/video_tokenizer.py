@@ -114,6 +114,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if image and arg in ("nano", "local"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100
+    if image and arg == "study":
+        c.train.batch_size, c.train.steps = 64, 1_000
     if image:  # the same parameter tree with one tap in time; inflation.py makes it a video model
         c.model.kernel_time = (1,) * len(c.model.kernel_time)
         c.data.num_frames, c.data.image_share = 1, 0.0

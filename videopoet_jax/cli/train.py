@@ -101,6 +101,13 @@ def optimizer_of(train):
     )
 
 
+def rival_optimizer_of(config):
+    """The optimizer of a config's `adversary`; what that does not name is as in `train`, less the steps it sits out."""
+    chosen, train = config.adversary, config.train
+    numbers = {name: chosen.get(name, value) for name, value in train.items()}
+    return optimizer_of({**numbers, "steps": train.steps - chosen.start})
+
+
 class Run:
     """A config and its recipe on this machine's devices."""
 
@@ -128,7 +135,8 @@ class Run:
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
         if train.steps < 1:
             raise ValueError(f"train.steps {train.steps}: at least 1 step is needed to train.")
-        if recipe.rival and (start := self.config.adversary.start) >= train.steps:
+        start = self.config.adversary.start if recipe.rival else 0
+        if start >= train.steps:
             raise ValueError(
                 f"adversary.start {start}: the {train.steps} steps end before it; start earlier (--set "
                 f"adversary.start={train.steps // 4}), train longer, or without it (--set adversary.weight=0)."
@@ -139,14 +147,12 @@ class Run:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
         if recipe.rival:
-            chosen, (own, other) = self.config.adversary, jax.random.split(jax.random.fold_in(key, 1))
-            # What its config does not name is as in `train`.
-            numbers = {name: chosen.get(name, value) for name, value in train.items()}
-            rival_optimizer = optimizer_of({**numbers, "steps": train.steps - chosen.start})
+            own, other = jax.random.split(jax.random.fold_in(key, 1))
+            rival_optimizer = rival_optimizer_of(self.config)
             rival = initialize(recipe.rival.init, self.mesh, own)
             rival = create_state(rival, rival_optimizer, mesh=self.mesh, key=other, extra=recipe.rival.extra)
             extra = {**extra, ADVERSARY: rival}
-            adversary = Adversary(make_train_step(recipe.rival.loss_fn, rival_optimizer, ema_decay=None), chosen.start)
+            adversary = Adversary(make_train_step(recipe.rival.loss_fn, rival_optimizer, ema_decay=None), start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
         return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
 
