@@ -53,7 +53,8 @@ def _paper() -> ConfigDict:
                 height=128,  # [VP]
                 width=128,  # [VP]
                 views=1,  # ours: records of each window; more than one only where they differ by what follows
-                zoom=1.0,  # ours, like the next two: see data/augment.py
+                zoom=1.0,  # ours, like the next three: see data/augment.py
+                widest=1.0,
                 mirror=False,
                 tint=0.0,
                 spatial_stride=8,  # [VP]

@@ -14,7 +14,7 @@ PLACES[..., 2] += np.arange(5, dtype=np.uint8)[:, None, None] * 50
 
 
 def views(count, **changes):
-    augment = make_augment(**{"height": 20, "width": 30, "mirror": False, "tint": 0.0, **changes})
+    augment = make_augment(**{"height": 20, "width": 30, "widest": 1.0, "mirror": False, "tint": 0.0, **changes})
     return [augment({"video": PLACES, "caption": "x"}, np.random.default_rng(i)) for i in range(count)]
 
 
@@ -31,6 +31,11 @@ def test_views_come_from_everywhere_in_every_size():
     tops, heights = corners[:, 0], corners[:, 1] - corners[:, 0] + 1
     assert tops.min() < 1 and tops.max() > 17
     assert heights.min() < 22 and heights.max() > 37
+
+
+def test_the_widest_view_is_no_wider():
+    reds = np.array([np.ptp(v["video"][0, :, 0, 0]) / 6 + 1 for v in views(200, widest=0.6)])
+    assert reds.min() < 21 and 23 < reds.max() <= 24.5
 
 
 def test_half_of_them_are_mirrored():
@@ -54,4 +59,6 @@ def test_light_changes_by_its_factor_alone():
 
 def test_pictures_too_small_are_refused():
     with pytest.raises(ValueError, match="40×60 frames: a view of 64×64 needs"):
-        view(PLACES, 64, 64, np.random.default_rng(0))
+        view(PLACES, 64, 64, 1.0, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="a widest view of 0.3: a share of the picture's sides from 0.5 "):
+        view(PLACES, 20, 30, 0.3, np.random.default_rng(0))

@@ -1,5 +1,6 @@
 """An inflated image tokenizer is that image tokenizer, until it is trained on."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,22 @@ def test_every_frame_encodes_as_an_image(tiny, inflated):
     z = run(tiny.CONFIG, inflated, x).z
     alone = run(tiny.CONFIG, inflated, x[:, 4:]).z
     assert_allclose(z[:, 1:], alone, atol=1e-5)
+
+
+def test_what_is_not_causal_equals_the_image_model_on_a_still_clip(tiny):
+    whole = dict(causal=False, pooled=True, adaptive=False)
+    strides = tuple((1, *stride[1:]) for stride in tiny.CONFIG["strides"])
+    image = tiny.config(**whole, strides=strides, kernel_time=(1, 1, 1))
+    video = tiny.config(**whole)
+    shapes = jax.eval_shape(build(image).init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: np.float32(0.2 * rng.normal(size=leaf.shape)), nn.meta.unbox(shapes))
+    inflated = inflation.inflate(params, build(video))
+    picture = pixels(2, 1)
+    alone, still = run(image, params, picture), run(video, inflated, np.repeat(picture, 4, axis=1))
+    assert_array_equal(still.indices, alone.indices)
+    assert len(np.unique(alone.indices)) > 4
+    assert_allclose(still.video, np.repeat(alone.video, 4, axis=1), atol=1e-5)
 
 
 def test_a_video_model_stays_as_it_is(tiny, inflated):

@@ -68,10 +68,10 @@ def augmentation(config: ConfigDict) -> Callable | None:
     """The random transform that a config's `data` asks for; None where every clip is taken as it is."""
     from videopoet_jax.data.augment import make_augment
 
-    data = require(config, "data.zoom", "data.mirror", "data.tint").data
+    data = require(config, "data.zoom", "data.widest", "data.mirror", "data.tint").data
     if data.zoom == 1 and not data.mirror and not data.tint:
         return None
-    return make_augment(height=data.height, width=data.width, mirror=data.mirror, tint=data.tint)
+    return make_augment(height=data.height, width=data.width, widest=data.widest, mirror=data.mirror, tint=data.tint)
 
 
 class Fitted:

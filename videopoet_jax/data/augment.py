@@ -16,18 +16,20 @@ Example = dict[str, Any]
 
 
 def make_augment(
-    *, height: int, width: int, mirror: bool, tint: float
+    *, height: int, width: int, widest: float, mirror: bool, tint: float
 ) -> Callable[[Example, np.random.Generator], Example]:
     """The random transform `(example, rng) → example`. Not in the papers; ours: a folder holds few clips.
 
     Args:
-        height, width: of what comes out. What goes in may be larger: a view of any size between the two, from anywhere.
+        height, width: of what comes out. What goes in may be larger: a view is a part of it, from anywhere.
+        widest: the largest view, as a share of the picture's sides, 1 the whole; the smallest has `height` × `width`
+            pixels. With a small share a model sees the detail of large pictures at the cost of small ones.
         mirror: half of the clips have left and right exchanged. Not for captions that tell them apart.
         tint: each colour's brightness changes by a factor between e^-tint and e^tint.
     """
 
     def augment(example: Example, rng: np.random.Generator) -> Example:
-        video = view(example["video"], height, width, rng)
+        video = view(example["video"], height, width, widest, rng)
         if mirror and rng.random() < 0.5:
             video = video[:, :, ::-1]
         if tint:
@@ -51,15 +53,21 @@ def one_frame(
 
 
 def view(
-    video: UInt8[np.ndarray, "t h w 3"], height: int, width: int, rng: np.random.Generator
+    video: UInt8[np.ndarray, "t h w 3"], height: int, width: int, widest: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "t h2 w2 3"]:
-    """A part of the picture, between height × width pixels and all of it, resized to height × width."""
+    """A part of the picture, between height × width pixels and the share `widest`, resized to height × width."""
     t, h, w, _ = video.shape
     if h < height or w < width:
         raise ValueError(
             f"{h}×{w} frames: a view of {height}×{width} needs at least as many pixels; decode larger ones."
         )
-    share = rng.uniform(max(height / h, width / w), 1)
+    least = max(height / h, width / w)
+    if not least <= widest <= 1:
+        raise ValueError(
+            f"a widest view of {widest:g}: a share of the picture's sides from {least:g} ({height}×{width} of {h}×{w}) "
+            f"to 1 is needed."
+        )
+    share = rng.uniform(least, widest)
     part_h, part_w = round(h * share), round(w * share)
     top, left = (int(rng.integers(side + 1)) for side in (h - part_h, w - part_w))
     return np.stack([fit(frame, height, width) for frame in video[:, top : top + part_h, left : left + part_w]])

@@ -1,9 +1,10 @@
 """2-D → 3-D: the parameters of an image tokenizer as the start of a video tokenizer that equals it on one frame.
 
-An image tokenizer is the same model with one tap in time. Its kernels go into the last tap, which meets the present
-frame, and the others start at zero:
+An image tokenizer is the same model with one tap in time. Its kernels go into the tap that meets the present frame, the
+last, and the others start at zero. Where the video model is not causal that is the middle one, MAGVIT's central
+inflation, and it equals the image model on still clips:
 
-    [1 3 3 c d]  →  [3 3 3 c d]    time taps  0 0 k
+    [1 3 3 c d]  →  [3 3 3 c d]    time taps  0 0 k,  not causal  0 k 0
 
 A convolution in front of an upsampling in time makes pt frames of one, of which the first frame of a clip keeps the
 last; an image trains only the channels of that one, so they are copied to the others and every frame starts as the
@@ -20,12 +21,17 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
+from videopoet_jax.layers.conv_forms import same
 from videopoet_jax.video.tokenizer import VideoTokenizerModel
 
 
-def inflate_kernel(kernel: Float[np.ndarray, "kt kh kw c d"], taps: int) -> Float[np.ndarray, "kt2 kh kw c d"]:
-    """Zeros before the taps that are there, up to `taps` of them."""
-    return np.pad(kernel, ((taps - kernel.shape[0], 0), (0, 0), (0, 0), (0, 0), (0, 0)))
+def inflate_kernel(
+    kernel: Float[np.ndarray, "kt kh kw c d"], taps: int, causal: bool
+) -> Float[np.ndarray, "kt2 kh kw c d"]:
+    """Zeros before the taps that are there, up to `taps` of them; not causal: around them."""
+    missing = taps - kernel.shape[0]
+    before = missing if causal else same(taps)[0] - same(kernel.shape[0])[0]
+    return np.pad(kernel, ((before, missing - before), (0, 0), (0, 0), (0, 0), (0, 0)))
 
 
 def repeat_in_time(channels: Float[np.ndarray, "*rest d"], frames: int) -> Float[np.ndarray, "*rest d"]:
@@ -42,7 +48,7 @@ def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict
     Raises:
         ValueError: the two models differ in more than their taps in time.
     """
-    size = (1, 1, model.stride[1], model.stride[2], 3)
+    size = (1, model.filled_frames(1), model.stride[1], model.stride[2], 3)
     variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(size, jnp.float32))
     targets = flatten_dict(nn.meta.unbox(variables)["params"])
     sources = flatten_dict(dict(image_params))
@@ -50,12 +56,13 @@ def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict
         odd = sorted(".".join(path) for path in targets.keys() ^ sources.keys())
         raise ValueError(f"parameters {odd[:4]}: only in one of the two models; they may differ in kernel_time alone.")
     images = all(value.shape[0] == 1 for value in sources.values() if value.ndim == 5)
-    frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)} if images else {}
+    upsampled = images and not model.pooled  # by depth-to-space
+    frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)} if upsampled else {}
     inflated = {}
     for path, target in targets.items():
         value = np.asarray(sources[path])
         if value.ndim == 5 and value.shape[0] < target.shape[0]:
-            value = inflate_kernel(value, target.shape[0])
+            value = inflate_kernel(value, target.shape[0], model.causal)
         if value.shape != target.shape:
             raise ValueError(
                 f"{'.'.join(path)} {value.shape}: the video model has {target.shape}; use the same widths for both."
