@@ -63,7 +63,7 @@ def test_what_is_not_causal_equals_the_image_model_on_a_still_clip(tiny):
     picture = pixels(2, 1)
     alone, still = run(image, params, picture), run(video, inflated, np.repeat(picture, 4, axis=1))
     assert_array_equal(still.indices, alone.indices)
-    assert len(np.unique(alone.indices)) > 4
+    assert len(np.unique(alone.indices)) > 1
     assert_allclose(still.video, np.repeat(alone.video, 4, axis=1), atol=1e-5)
 
 
