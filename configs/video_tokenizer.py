@@ -112,6 +112,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         # codes are distinct, and flat walls are noisy.
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.02, 1.0
         c.train.batch_size, c.train.steps = 4, 1_000
+        c.train.learning_rate = 6e-3  # measured: of use in runs as short as these
     if image and arg in ("nano", "local"):
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100

@@ -7,6 +7,7 @@ and scores the sound of those that it holds out with `videopoet evaluate audio-t
 where it was stopped.
 """
 
+import os
 import runpy
 import subprocess
 import sys
@@ -16,13 +17,18 @@ STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
 
 
 def main(clips: str, run: str, steps: str = "2000") -> None:
-    folder, films = STUDY["split"](Path(clips), Path(run))
+    films, held_out = STUDY["split"](Path(clips))
+    folder = Path(run) / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    for film in films:
+        if not (folder / film.name).exists():
+            os.link(film, folder / film.name)
     settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]
     subprocess.run([*STUDY["VIDEOPOET"], *train], check=True)
-    score = ["evaluate", "audio-tokenizer", *map(str, films), "--model", f"{run}/model", "--json", f"{run}/sound.json"]
-    subprocess.run([*STUDY["VIDEOPOET"], *score], check=True)
+    score = ["evaluate", "audio-tokenizer", *map(str, held_out), "--model", f"{run}/model"]
+    subprocess.run([*STUDY["VIDEOPOET"], *score, "--json", f"{run}/sound.json"], check=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
     python tests/benchmarks/tokenizer_study.py CLIPS RUNS WEIGHTS [STEPS]
 
 CLIPS is what launch/fetch_clips.sh DIR large wrote, RUNS where the models go, WEIGHTS what launch/fetch_weights.sh
-wrote. Every row of ROWS is trained on all videos but HELD_OUT, one after the other, and scored on those by
-`videopoet evaluate tokenizer`, in clips of 16 frames: MAGVIT's own length; a causal tokenizer fills them up to 17 and
-pays for it in bits. The same command goes on where it was stopped.
+wrote. Every row of ROWS is trained on parts of 64×64 pixels of all videos but HELD_OUT, one row after the other, and
+scored on whole frames of those by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own length; a causal
+tokenizer fills them up to 17 frames and pays for it in bits. The same command goes on where it was stopped.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ HELD_OUT = (
     *("bikes.mp4", "cup.mp4", "jump_in_a_park.mp4", "man_makes_faces.mp4", "man_moves_head.mp4"),
     *("man_shows_a_card.mp4", "pedestrians.avi", "pianist.avi", "president_speaks.mp4", "toy_robot.mp4"),
 )
+DECODED = 160  # pixels a side, of which `study` takes parts
 SHOWN = ("pedestrians.avi", "man_makes_faces.mp4", "pianist.avi")
 VQ = {"model.quantizer": {"name": "vq", "size": 1024, "channels": 64}, "loss.codebook": 1.0}
 # What MAGVIT had: 3-D, but not causal, without AdaGN, means and nearest neighbours between the stages, 1,024 entries.
@@ -48,7 +48,6 @@ def width(*widths: int) -> dict:
 
 ROWS: dict[str, dict] = {
     "lfq_2^18": {},
-    "magvit1_2^10": MAGVIT1,
     "lfq_2^10": {"model.quantizer.bits": 10},
     "lfq_2^8": {"model.quantizer.bits": 8},  # 5 grids of 8 bits: as many bits as magvit1's 4 of 10
     "fsq_8^6": {"model.quantizer": {"name": "fsq", "levels": (8,) * 6}},
@@ -57,23 +56,32 @@ ROWS: dict[str, dict] = {
     "half_as_wide": width(16, 32, 64),
     "half_as_wide_again": width(48, 96, 192),
     "unfolded": UNFOLDED,
+    "magvit1_2^10": MAGVIT1,
 }
 
 
-def split(clips: Path, runs: Path) -> tuple[Path, list[Path]]:
-    """A folder of the videos to train on, and the films to score."""
+def split(clips: Path) -> tuple[list[Path], list[Path]]:
+    """The films to train on, and those to score."""
     missing = [name for name in HELD_OUT if not (clips / name).exists()]
     if missing:
         raise SystemExit(
             f"{clips}: without {', '.join(missing)}; fetch them with ./launch/fetch_clips.sh {clips} large."
         )
-    folder = runs / "clips"
+    others = [film for film in sorted(clips.iterdir()) if film.name not in (*HELD_OUT, "captions.jsonl")]
+    return others, [clips / name for name in HELD_OUT]
+
+
+def shrink(films: list[Path], folder: Path) -> Path:
+    """The films as `study` decodes them, once for all rows."""
+    from videopoet_jax.data.media import iterate_frames, write_video
+
     folder.mkdir(parents=True, exist_ok=True)
-    for video in sorted(clips.iterdir()):
-        link = folder / video.name
-        if video.name not in (*HELD_OUT, "captions.jsonl") and not link.exists():
-            os.link(video, link)
-    return folder, [clips / name for name in HELD_OUT]
+    for film in films:
+        small, begun = folder / f"{film.name}.mp4", folder / f".{film.name}.mp4"  # hidden until it is whole
+        if not small.exists():
+            write_video(begun, iterate_frames(film, fps=8, height=DECODED, width=DECODED), fps=8)
+            begun.rename(small)
+    return folder
 
 
 def train(name: str, clips: Path, runs: Path, steps: str) -> Path:
@@ -96,16 +104,17 @@ def draw(runs: Path, films: list[Path]) -> None:
     models = {name: VideoTokenizer.from_pretrained(runs / name / "model") for name in ROWS}
     rows = []
     for film in films:
-        clip = read_video(film, fps=8, height=64, width=64, end=2)[:16]
+        clip = read_video(film, fps=8, height=128, width=128, end=2)[:16]
         rows.append(Row(f"{film.name}: true", clip))
         rows += [Row(name, model.decode(model.encode(clip).codes, 16)) for name, model in models.items()]
     save_contact_sheet(runs / "sheet.png", rows)
 
 
-def main(clips: str, runs: str, weights: str, steps: str = "2000") -> None:
-    folder, films = split(Path(clips), Path(runs))
+def main(clips: str, runs: str, weights: str, steps: str = "1000") -> None:
+    films, held_out = split(Path(clips))
+    folder = shrink(films, Path(runs) / "clips")
     named = [part for name in ROWS for part in ("--model", train(name, folder, Path(runs), steps))]
-    scored = ["evaluate", "tokenizer", *films, "--num-frames", "16", "--height", "64", "--width", "64"]
+    scored = ["evaluate", "tokenizer", *held_out, "--num-frames", "16", "--height", "128", "--width", "128"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
     draw(Path(runs), [Path(clips) / name for name in SHOWN])
 

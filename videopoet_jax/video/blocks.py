@@ -86,7 +86,9 @@ class ResBlock(nn.Module):
         y = nn.swish(norm(name="norm1")(x))
         y = conv(self.features, kernel, once, name="conv1")(y, chunk)
         y = nn.swish(norm(name="norm2")(y))
-        y = conv(self.features, kernel, once, name="conv2")(y, chunk)
+        # Not in the paper; ours: a fresh block is the identity, and learns sooner.
+        zeros = nn.initializers.zeros_init()
+        y = conv(self.features, kernel, once, kernel_init=zeros, name="conv2")(y, chunk)
         if x.shape[-1] != self.features:
             x = conv(self.features, once, once, name="shortcut")(x, chunk)
         return x + y
