@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Our code against its public peers, as JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load}:
 #   ./launch/benchmark.sh tokenizers [--help | NAME …]    speed and memory on a CPU
+#   ./launch/benchmark.sh accelerator [--help | NAME …]   speed on a GPU
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
 # Everything is installed into an environment of its own, .venv-benchmark.
 set -euo pipefail
@@ -12,10 +13,10 @@ COST="3 GB to download, 7 GB on disk where pip chooses PyTorch for CUDA, 2 GB wh
 NEEDED_MB=10000
 
 case "${1:-}" in
-    tokenizers | faithful) ;;
-    *) fail "benchmark '${1:-}': unknown; use tokenizers or faithful." ;;
+    tokenizers | faithful) install_into_venv benchmark ;;
+    accelerator) install_into_venv benchmark,cuda ;;
+    *) fail "benchmark '${1:-}': unknown; use tokenizers, accelerator or faithful." ;;
 esac
-install_into_venv benchmark
 if [ ! -e "$VENV/.peers" ]; then
     # Without what they require: fairseq (for one) does not install on a Python of today, and is not used.
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch encodec ||

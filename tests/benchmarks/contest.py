@@ -14,10 +14,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 THREADS = min(2, len(os.sched_getaffinity(0)))
+ON_CPU = {"OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
 AT_LEAST = 0.3  # seconds: what takes less is run several times, and the time shared
 
 
@@ -49,9 +50,9 @@ def peak_mb() -> float:
 class Contestant:
     """One process, from its start to `close`; a contestant that fails says so on stderr and has no times."""
 
-    def __init__(self, script: Path, case: str, side: str):
+    def __init__(self, script: Path, case: str, side: str, settings: Mapping[str, str]):
         self.side, self.name = side, f"{case}, {side}"
-        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
+        environment = {**os.environ, **settings}
         command = [sys.executable, str(script), "--serve", case, side]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
@@ -88,9 +89,11 @@ class Contestant:
         return round(statistics.median(self.cpu), 4) if self.cpu else None
 
 
-def contest(script: Path, case: str, sides: list[str], rounds: int) -> dict[str, Contestant]:
-    """All sides of a case, `rounds` times in turns."""
-    contestants = {side: Contestant(script, case, side) for side in sides}
+def contest(
+    script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU
+) -> dict[str, Contestant]:
+    """All sides of a case, `rounds` times in turns; `settings` are environment variables of theirs."""
+    contestants = {side: Contestant(script, case, side, settings) for side in sides}
     for _ in range(rounds):
         for contestant in contestants.values():
             contestant.run()

@@ -36,8 +36,8 @@ def lfq_entropy(tokens: int) -> Callable[[], object]:
     return lambda: jax.block_until_ready(step(z))
 
 
-def video_tokenizer(variant: str):
-    """A tokenizer with random weights (which cost what trained ones do) and a clip."""
+def video_tokenizer(variant: str, dtype: str):
+    """A tokenizer with random weights (which cost what trained ones do), and NumPy."""
     jax_as_the_command_line("tokenize")
     import numpy as np
 
@@ -45,7 +45,7 @@ def video_tokenizer(variant: str):
     from videopoet_jax.video.tokenizer import VideoTokenizer, build
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").model
-    return VideoTokenizer(config.to_dict(), random_params(build(config), (1, 1, 16, 16, 3)), dtype="float32"), np
+    return VideoTokenizer(config.to_dict(), random_params(build(config), (1, 1, 16, 16, 3)), dtype=dtype), np
 
 
 def random_params(model, shape):
@@ -62,15 +62,16 @@ def random_params(model, shape):
     return jax.tree_util.tree_map_with_path(draw, params)
 
 
-def video_encode(variant: str, size: tuple[int, int, int]) -> Callable[[], object]:
-    tokenizer, np = video_tokenizer(variant)
+def video_encode(variant: str, size: tuple[int, ...], dtype: str = "float32") -> Callable[[], object]:
+    """A clip [t h w], or several [b t h w]."""
+    tokenizer, np = video_tokenizer(variant, dtype)
     video = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     return lambda: np.asarray(tokenizer.encode(video).codes)
 
 
-def video_decode(variant: str, size: tuple[int, int, int]) -> Callable[[], object]:
-    tokenizer, np = video_tokenizer(variant)
-    codes = np.random.default_rng(0).integers(0, 2**18, tokenizer.grid(*size), np.int32)
+def video_decode(variant: str, size: tuple[int, ...], dtype: str = "float32") -> Callable[[], object]:
+    tokenizer, np = video_tokenizer(variant, dtype)
+    codes = np.random.default_rng(0).integers(0, 2**18, (*size[:-3], *tokenizer.grid(*size[-3:])), np.int32)
     return lambda: tokenizer.decode(codes)
 
 
