@@ -7,6 +7,8 @@ surroundings is followed, not what is bright, so that a change of light is no mo
 2 % of the range reads as 0.13 pixels, frames that darken by a tenth as 0.2.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -29,8 +31,9 @@ def flow_length(video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " t-1"
         side = 2 * _RADIUS + 1
         raise ValueError(f"{t} frames of {h}×{w}: motion needs 2 frames of at least {side}×{side}; give larger clips.")
     grey = [frame - gaussian(frame, _SURROUNDINGS) for frame in rgb2gray(video)]
-    lengths = [
-        np.hypot(*optical_flow_ilk(one, other, radius=_RADIUS, num_warp=_WARPS)).mean()
-        for one, other in zip(grey[:-1], grey[1:], strict=True)
-    ]
-    return np.asarray(lengths, np.float64)
+
+    def length(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.hypot(*optical_flow_ilk(one, other, radius=_RADIUS, num_warp=_WARPS)).mean())
+
+    with ThreadPoolExecutor() as threads:  # the solver lets other threads run meanwhile
+        return np.asarray(list(threads.map(length, grey[:-1], grey[1:])), np.float64)
