@@ -10,6 +10,7 @@ import pytest
 from tiny_model import assert_same_bits, train
 
 from videopoet_jax.training.checkpoint import Checkpoints
+from videopoet_jax.training.lock import Occupied, sole_run
 from videopoet_jax.training.signals import STOPPED
 
 
@@ -62,3 +63,12 @@ def test_a_full_disk_is_told_in_one_line_and_the_last_step_stands(tmp_path):
     ]
     assert len(told) == 1 and "could not be saved" in told[0] and "free space on the disk" in told[0], done.stderr
     assert latest(tmp_path) == 4
+
+
+def test_a_second_run_in_the_same_folder_is_refused_until_the_first_one_ends(tmp_path):
+    with sole_run(tmp_path), pytest.raises(Occupied, match="another run trains here"):
+        train(tmp_path, 1)
+    assert latest(tmp_path) is None
+    assert run(tmp_path, 12, "SIGTERM twice").returncode == -15  # even one that was killed lets go
+    train(tmp_path, 1)
+    assert latest(tmp_path) == 1

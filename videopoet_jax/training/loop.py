@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from videopoet_jax.parallel import batch_sharding
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
+from videopoet_jax.training.lock import sole_run
 from videopoet_jax.training.metrics import Reporter, Window, steps_in_flight
 from videopoet_jax.training.signals import Stopped, StopSignal
 from videopoet_jax.training.state import TrainState
@@ -131,10 +132,12 @@ def fit(
     Raises:
         NonFinite: a loss or gradient norm is NaN or infinite; the last checkpoint stands.
         CheckpointError: a checkpoint could not be written, or the one to resume from is damaged.
+        Occupied: another run trains in `workdir`.
         Stopped: SIGTERM or Ctrl-C came, and the step is saved (exit code 75).
     """
     with (
         jax.set_mesh(mesh),
+        sole_run(workdir),
         Checkpoints(workdir, max_to_keep=max_to_keep) as checkpoints,
         Reporter(workdir, steps) as report,
         StopSignal() as stop,

@@ -1,0 +1,35 @@
+"""One run at a time in a folder: two would prune each other's checkpoints and write over each other's metrics."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+NAME = ".lock"
+
+
+class Occupied(RuntimeError):
+    """Another run holds the folder."""
+
+
+@contextmanager
+def sole_run(workdir: str | Path) -> Iterator[None]:
+    """Holds `workdir` while the `with` block runs; what is killed lets go of it. The first process acts for all.
+
+    Raises:
+        Occupied: another run has it.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    Path(workdir).mkdir(parents=True, exist_ok=True)
+    with open(Path(workdir) / NAME, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Occupied(f"{workdir}: another run trains here; wait for it, stop it, or train elsewhere.") from None
+        except OSError:
+            pass  # some network file systems cannot lock
+        yield
