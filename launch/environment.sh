@@ -69,12 +69,24 @@ install_into_venv() {
     echo "Installed: $(du -sm "$VENV" | cut -f1) MB in $VENV."
 }
 
-# Names the extra that the machine's accelerator wants; installs nothing.
-suggest_accelerator() {
+# The extra of setup.py that the machine's accelerator wants: cuda, tpu, or nothing.
+accelerator_extra() {
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
-        .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("jax_cuda13_plugin") is None)' ||
-            echo "An NVIDIA GPU is here; this run uses the CPU. For the GPU: .venv/bin/pip install -e '.[cuda]'"
-    elif compgen -G '/dev/accel*' >/dev/null; then
-        echo "A TPU is here; this run uses the CPU. For the TPU: .venv/bin/pip install -e '.[tpu]'"
+        echo cuda
+    elif compgen -G '/dev/accel*' >/dev/null || compgen -G '/dev/vfio/[0-9]*' >/dev/null; then
+        echo tpu
     fi
+}
+
+# Names that extra if it is not there; installs nothing.
+suggest_accelerator() {
+    local extra plugin
+    extra=$(accelerator_extra)
+    case "$extra" in
+        cuda) plugin=jax_cuda13_plugin ;;
+        tpu) plugin=libtpu ;;
+        *) return ;;
+    esac
+    .venv/bin/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('$plugin') is None)" ||
+        echo "An accelerator is here; this run uses the CPU. To use it: .venv/bin/pip install -e '.[$extra]'"
 }

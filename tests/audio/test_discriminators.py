@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from videopoet_jax.audio import losses, spectra
-from videopoet_jax.audio.discriminators import Discriminators, Judgement, halved
+from videopoet_jax.audio.discriminators import DiscriminatorOutput, Discriminators, halved
 from videopoet_jax.layers.conv import causal_conv1d
 from videopoet_jax.layers.grouped import direct, grouped_conv1d, products
 from videopoet_jax.layers.objective import ADVERSARY
@@ -116,7 +116,9 @@ def test_every_net_hears_the_sound_and_learns():
 
 def test_terms_of_the_game_on_literal_logits():
     def nets(*values):
-        return [Judgement(jnp.array([v]), (jnp.array([[1.0, 2.0]]) * v[0], jnp.array([[3.0]]))) for v in values]
+        return [
+            DiscriminatorOutput(jnp.array([v]), (jnp.array([[1.0, 2.0]]) * v[0], jnp.array([[3.0]]))) for v in values
+        ]
 
     fake, real = nets([0.5, 2.0], [-1.0, -1.0]), nets([1.5, 2.0], [0.0, 2.0])
     assert float(losses.adversarial_loss(fake)) == pytest.approx(((0.5 + 0) / 2 + 2) / 2)
@@ -135,7 +137,7 @@ def config(fields) -> ml_collections.ConfigDict:
     return c
 
 
-class Rival:
+class AdversaryRecipe:
     """What the loss needs of the adversary's state."""
 
     def __init__(self, params):
@@ -165,7 +167,7 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
 
     def grade(loss_fn):
         def run(step, rival):
-            extra = {"codebooks": variables["codebooks"], "step": step, ADVERSARY: Rival(rival)}
+            extra = {"codebooks": variables["codebooks"], "step": step, ADVERSARY: AdversaryRecipe(rival)}
             (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"], extra, batch, keys)
             aux.extra.pop(ADVERSARY)
             return loss, aux, grads["decoder"]["first"]["kernel"]
@@ -189,7 +191,7 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
 def test_silence_is_finite(config, variables):
     """Silence to hear, and two silences to tell apart."""
     params = init(Discriminators(**NARROW))
-    extra = {"codebooks": variables["codebooks"], "step": jnp.asarray(0), ADVERSARY: Rival(params)}
+    extra = {"codebooks": variables["codebooks"], "step": jnp.asarray(0), ADVERSARY: AdversaryRecipe(params)}
     sound = jnp.zeros((2, 320))
 
     @jax.jit

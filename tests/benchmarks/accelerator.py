@@ -59,7 +59,7 @@ CASES = {
 }
 
 
-def compare(name: str, gpu: str) -> None:
+def compare(name: str, gpu: str) -> contest.Contestant:
     """Runs a case and prints its line."""
     variant, way = name.split("-")
     sides = contest.contest(HERE, name, list(CASES[name]), ROUNDS, SETTINGS)
@@ -72,6 +72,7 @@ def compare(name: str, gpu: str) -> None:
         clips=clips, frames_per_second=round(clips * SIZE[0] / mine), tflops=round(rate / 1e12, 1),
         mfu=peak and round(rate / peak, 3),
     )  # fmt: skip
+    return sides["ours"]
 
 
 def main() -> None:
@@ -88,8 +89,9 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         parser.error("no GPU that PyTorch can use; on a CPU take ./launch/benchmark.sh tokenizers.")
-    for name in options.names or CASES:
-        compare(name, torch.cuda.get_device_name())
+    gpu = torch.cuda.get_device_name()
+    _, failed = contest.each(options.names or CASES, lambda name: compare(name, gpu))
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 THREADS = min(2, len(os.sched_getaffinity(0)))
@@ -47,8 +47,12 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+class Failed(RuntimeError):
+    """A contestant has no time; its own words are on stderr."""
+
+
 class Contestant:
-    """One process, from its start to `close`; a contestant that fails says so on stderr and has no times."""
+    """One process, from its start to `close`."""
 
     def __init__(self, script: Path, case: str, side: str, settings: Mapping[str, str]):
         self.side, self.name = side, f"{case}, {side}"
@@ -77,29 +81,45 @@ class Contestant:
     def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
-        if not self.seconds:
-            print(f"{self.name}: no time; its words are above.", file=sys.stderr)
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds) if self.seconds else float("inf")
+        return statistics.median(self.seconds)
 
     @property
-    def cpu_median(self) -> float | None:
-        return round(statistics.median(self.cpu), 4) if self.cpu else None
+    def cpu_median(self) -> float:
+        return round(statistics.median(self.cpu), 4)
 
 
 def contest(
     script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU
 ) -> dict[str, Contestant]:
-    """All sides of a case, `rounds` times in turns; `settings` are environment variables of theirs."""
+    """All sides of a case, `rounds` times in turns; `settings` are environment variables of theirs.
+
+    Raises:
+        Failed: a side ended before its last run; a peer that cannot run has not lost.
+    """
     contestants = {side: Contestant(script, case, side, settings) for side in sides}
     for _ in range(rounds):
         for contestant in contestants.values():
             contestant.run()
     for contestant in contestants.values():
         contestant.close()
+    if dead := [contestant.name for contestant in contestants.values() if len(contestant.seconds) < rounds]:
+        raise Failed(f"{'; '.join(dead)}: ended early; its words are on stderr.")
     return contestants
+
+
+def each(names: Iterable[str], compare: Callable[[str], Contestant]) -> tuple[dict[str, Contestant], bool]:
+    """What `compare` found for every case, and whether one failed, which prints a line {name, error}."""
+    done, failed = {}, False
+    for name in names:
+        try:
+            done[name] = compare(name)
+        except Failed as error:
+            failed = True
+            print(json.dumps({"name": name, "error": str(error)}), flush=True)
+    return done, failed
 
 
 def load() -> float:

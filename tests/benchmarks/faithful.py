@@ -29,7 +29,7 @@ from videopoet_jax.audio.discriminators import Discriminators  # noqa: E402
 from videopoet_jax.audio.soundstream import SoundStream  # noqa: E402
 from videopoet_jax.cli.configuration import load_config  # noqa: E402
 from videopoet_jax.video import lfq  # noqa: E402
-from videopoet_jax.video.losses import judge  # noqa: E402
+from videopoet_jax.video.losses import discriminator  # noqa: E402
 from videopoet_jax.video.tokenizer import build  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -117,11 +117,11 @@ def compare_magvit2(variant: str, narrow: int | None, clips: list[tuple[int, int
         yield compared(f"{label}: video", decode(params, codes), channels_last(twin.decoder(channels_first(codes))))
 
 
-def compare_judge(variant: str, width: int | None, clip: tuple[int, int, int]) -> Iterator[Compared]:
+def compare_discriminator(variant: str, width: int | None, clip: tuple[int, int, int]) -> Iterator[Compared]:
     """MAGVIT-v2's discriminator."""
     adversary = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").adversary.to_dict()
     adversary["width"] = width or adversary["width"]
-    model = judge(adversary)
+    model = discriminator(adversary)
     video = np.random.default_rng(1).uniform(-1, 1, (2, *clip, 3)).astype(np.float32)
     params = randomized(jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(video))["params"], 0, gain=2.0)
     positions = params["linear1"]["kernel"].shape[0] // (4 * adversary["width"])
@@ -169,7 +169,7 @@ def compare_soundstream(channels: int | None) -> Iterator[Compared]:
     yield compared(f"{name}: waveform", wave, twin.decode(torch.from_numpy(np.array(codes)).long()))
 
 
-def compare_listeners(samples: int) -> Iterator[Compared]:
+def compare_sound_discriminators(samples: int) -> Iterator[Compared]:
     """SoundStream's discriminators: logits, and of each net the last feature."""
     fields = load_config(f"{CONFIGS / 'audio_tokenizer.py'}:soundstream").adversary.model.to_dict()
     model = Discriminators(**fields)
@@ -178,21 +178,21 @@ def compare_listeners(samples: int) -> Iterator[Compared]:
     twin = soundstream.Discriminators().eval()
     weights.load(twin, weights.soundstream_discriminators(params))
     ours, theirs = model.apply({"params": params}, sound), twin(torch.from_numpy(np.array(sound)))
-    for net, judgement, seen in zip(["waveform", "½ rate", "¼ rate", "STFT"], ours, theirs, strict=True):
+    for net, mine, seen in zip(["waveform", "½ rate", "¼ rate", "STFT"], ours, theirs, strict=True):
         name = f"soundstream discriminator, {net}, {samples} samples"
-        yield compared(f"{name}: logits", judgement.logits, seen[-1][:, 0])
-        yield compared(f"{name}: features", judgement.features[-1], channels_last(seen[-2]))
+        yield compared(f"{name}: logits", mine.logits, seen[-1][:, 0])
+        yield compared(f"{name}: features", mine.features[-1], channels_last(seen[-2]))
 
 
 CASES: dict[str, Callable[[], Iterator[Compared]]] = {
     "magvit2-narrow": lambda: compare_magvit2("base", 8, [(17, 64, 64), (5, 48, 80)]),
     "magvit2-base": lambda: compare_magvit2("base", None, [(17, 64, 64), (5, 48, 80)]),
     "magvit2-large": lambda: compare_magvit2("large", None, [(5, 16, 24)]),
-    "judge-narrow": lambda: compare_judge("base", 8, (17, 64, 64)),
-    "judge": lambda: compare_judge("base", None, (17, 64, 64)),
+    "discriminator-narrow": lambda: compare_discriminator("base", 8, (17, 64, 64)),
+    "discriminator": lambda: compare_discriminator("base", None, (17, 64, 64)),
     "soundstream-narrow": lambda: compare_soundstream(4),
     "soundstream": lambda: compare_soundstream(None),
-    "listeners": lambda: compare_listeners(16_001),
+    "sound-discriminators": lambda: compare_sound_discriminators(16_001),
 }
 
 

@@ -86,7 +86,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     import numpy as np
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes_of_tokenizers import video_rival
+    from videopoet_jax.cli.recipes_of_tokenizers import video_adversary
     from videopoet_jax.cli.train import Run
     from videopoet_jax.training.compilation import CompiledStep
     from videopoet_jax.training.loop import to_devices
@@ -96,13 +96,13 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}")
     config.loss.perceptual, config.loss.dtype, config.adversary.start = 0.0, "float32", 0
     config.data.num_frames, config.data.height, config.data.width = size
-    config.train.batch_size = clips
+    config.train.batch_size, config.model.remat = clips, False  # the twin keeps everything too
     model, adversary = build(config.model), config.adversary.to_dict() if gan else None
     recipe = SimpleNamespace(
         init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary),
         extra=losses.initial_extra(None),
-        rival=adversary and video_rival(config, adversary),
+        adversary=adversary and video_adversary(config, adversary),
     )
     run = Run(config, recipe, None)
     state, step = run.begin()

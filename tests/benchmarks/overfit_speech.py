@@ -10,28 +10,27 @@ Prints JSON lines: SI-SDR and log-spectral distance by the number of levels, of 
 moving average; draws the spectrograms.
 """
 
+import dataclasses
 import json
 import sys
+import tempfile
 import time
+import wave
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adversary_loss, make_loss
-from videopoet_jax.audio.soundstream import SoundStream
-from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
+from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.cli.train import optimizer_of
+from videopoet_jax.cli.main import tune_xla
+from videopoet_jax.cli.recipes import recipe_for
+from videopoet_jax.cli.train import Run
 from videopoet_jax.data.media import read_audio
 from videopoet_jax.evaluate import quality, sheets
-from videopoet_jax.layers.objective import ADVERSARY
-from videopoet_jax.parallel import initialize, make_mesh
-from videopoet_jax.training.state import create_state
-from videopoet_jax.training.step import Adversary, make_train_step
+from videopoet_jax.training.state import TrainState
 
-SECONDS, EMA_DECAY = 2, 0.99
+RATE, SAMPLES, EMA_DECAY = 16_000, 32_000, 0.99
 # name → codes of a level, whether there are discriminators
 VARIANTS = {"plain": (1024, False), "32 codes": (32, False), "discriminators": (1024, True)}
 
@@ -43,6 +42,7 @@ def narrow(steps: int, codes: int, game: bool) -> ConfigDict:
     """
     c = load_config("audio_tokenizer:soundstream")
     c.model.channels, c.model.dim, c.model.codebook_size = 8, 32, codes
+    c.data.crop = c.data.window = SAMPLES
     c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0
     c.adversary.weight, c.adversary.feature_weight = (1e-3, 0.1) if game else (0.0, 0.0)
     c.adversary.start = steps // 4
@@ -52,30 +52,15 @@ def narrow(steps: int, codes: int, game: bool) -> ConfigDict:
     return c
 
 
-def learn(config: ConfigDict, speech: np.ndarray):
-    """The state after training; the figures on the way go to stderr."""
-    mesh, model, train = make_mesh(jax.devices()[:1]), SoundStream(**config.model), config.train
-    optimizer = optimizer_of(train)
-    extra, adversary = initial_extra(config), None
-    if config.adversary.weight:
-        judge = optimizer_of({**train, **config.adversary, "steps": train.steps - config.adversary.start})
-        params = initialize(lambda key: init_adversary(config, key), mesh, jax.random.key(2))
-        extra[ADVERSARY] = create_state(params, judge, mesh=mesh, key=jax.random.key(3))
-        step = make_train_step(make_adversary_loss(config), judge, ema_decay=None)
-        adversary = Adversary(step, config.adversary.start)
-    params = initialize(lambda key: init_variables(model, key)["params"], mesh, jax.random.key(0))
-    state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(1), extra=extra, ema=True)
-    step = make_train_step(make_loss(config), optimizer, ema_decay=train.ema_decay, adversary=adversary)
-    step, batch = jax.jit(step, donate_argnums=0), {"audio": np.stack([speech] * train.batch_size)}
-    with jax.set_mesh(mesh):
-        for number in range(train.steps):
-            state, metrics = step(state, batch)
-            if (number + 1) % 50 == 0 or number + 1 == train.steps:
-                figures = {name: float(value) for name, value in metrics.items()}
-                print(json.dumps({"step": number + 1, **figures}), file=sys.stderr)
-                if not all(map(np.isfinite, figures.values())):
-                    raise SystemExit(f"not finite at step {number + 1}")
-    return state
+def learn(config: ConfigDict, speech: np.ndarray) -> TrainState:
+    """The state after training on a folder in which there is nothing else."""
+    with tempfile.TemporaryDirectory() as config.data.root, tempfile.TemporaryDirectory() as workdir:
+        with wave.open(f"{config.data.root}/speech.wav", "wb") as file:
+            file.setparams((1, 2, RATE, len(speech), "NONE", ""))
+            file.writeframes(np.round(32767 * speech).astype("<i2").tobytes())
+        recipe = dataclasses.replace(recipe_for(config, Path(workdir)), preview=None)  # nothing is held out
+        run = Run(config, recipe, None)
+        return run.train(Path(workdir), preview_every=None, checkpoint_every=config.train.steps, log_every=50)
 
 
 def judged(tokenizer: AudioTokenizer, speech: np.ndarray, levels: int) -> tuple[dict[str, float], np.ndarray]:
@@ -86,8 +71,8 @@ def judged(tokenizer: AudioTokenizer, speech: np.ndarray, levels: int) -> tuple[
 
 
 def main(folder: str, picture: str, steps: str = "300") -> None:
-    sounds = [read_audio(path, sample_rate=16_000) for path in sorted(Path(folder).glob("*.wav"))]
-    speech = np.concatenate(sounds)[: SECONDS * 16_000]
+    sounds = [read_audio(path, sample_rate=RATE) for path in sorted(Path(folder).glob("*.wav"))]
+    speech = np.concatenate(sounds)[:SAMPLES]
     speech = (speech / np.abs(speech).max()).astype(np.float32)
     heard = {"speech": speech}
     for name, variant in VARIANTS.items():
@@ -108,9 +93,10 @@ def main(folder: str, picture: str, steps: str = "300") -> None:
         apart = quality.spectral_distance(*(quality.log_spectrum(copy) for copy in copies.values()))
         print(json.dumps({"training": name, "averaged_from_raw_distance": round(apart, 2), "seconds": round(seconds)}))
     blank = np.zeros((1, 192, 1, 3), np.uint8)
-    rows = [sheets.Row(name, blank, sound, 16_000) for name, sound in heard.items()]
+    rows = [sheets.Row(name, blank, sound, RATE) for name, sound in heard.items()]
     sheets.save_contact_sheet(picture, rows, columns=1, frame_height=192)
 
 
 if __name__ == "__main__":
+    tune_xla("train")
     main(*sys.argv[1:])

@@ -99,9 +99,11 @@ def video_step(clips: int, size: tuple[int, int, int], gan: bool, compiled: bool
     average = [p.detach().clone() for p in model.parameters()]
     rate = {"betas": (0.0, 0.99), "fused": True}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, **rate)
-    judge = magvit2.Discriminator(128, -(-size[1] // 32) * -(-size[2] // 32)).to(memory_format=torch.channels_last_3d)
-    rival = torch.optim.Adam(judge.parameters(), lr=8e-5, **rate)
-    copy, verdict = (torch.compile(m) if compiled else m for m in (model, judge))
+    discriminator = magvit2.Discriminator(128, -(-size[1] // 32) * -(-size[2] // 32)).to(
+        memory_format=torch.channels_last_3d
+    )
+    its_optimizer = torch.optim.Adam(discriminator.parameters(), lr=8e-5, **rate)
+    copy, judged = (torch.compile(m) if compiled else m for m in (model, discriminator))
     video = torch.rand(clips, 3, *size).mul(2).sub(1).to(memory_format=torch.channels_last_3d)
 
     def update(module: torch.nn.Module, adam: torch.optim.Adam) -> None:
@@ -113,17 +115,17 @@ def video_step(clips: int, size: tuple[int, int, int], gan: bool, compiled: bool
         fake, z = copy(video)
         loss = 5 * F.mse_loss(fake, video) + 0.25 * F.mse_loss(z, z.detach().sign())
         if gan:
-            judge.requires_grad_(False)
-            loss = loss + 0.1 * F.softplus(-verdict(fake)).mean()
-            judge.requires_grad_(True)
+            discriminator.requires_grad_(False)
+            loss = loss + 0.1 * F.softplus(-judged(fake)).mean()
+            discriminator.requires_grad_(True)
         loss.backward()
         update(model, optimizer)
         with torch.no_grad():
             torch._foreach_lerp_(average, list(model.parameters()), 0.001)
         if gan:
-            real, made = verdict(torch.cat([video, fake.detach()])).chunk(2)
+            real, made = judged(torch.cat([video, fake.detach()])).chunk(2)
             (F.softplus(-real).mean() + F.softplus(made).mean()).backward()
-            update(judge, rival)
+            update(discriminator, its_optimizer)
 
     return work
 

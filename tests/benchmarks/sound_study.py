@@ -7,7 +7,6 @@ and scores the sound of those that it holds out with `videopoet evaluate audio-t
 where it was stopped.
 """
 
-import os
 import runpy
 import subprocess
 import sys
@@ -22,7 +21,7 @@ def main(clips: str, run: str, steps: str = "2000") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for film in films:
         if not (folder / film.name).exists():
-            os.link(film, folder / film.name)
+            (folder / film.name).symlink_to(film.resolve())
     settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]

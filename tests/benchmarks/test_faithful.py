@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("case", ["magvit2-narrow", "judge-narrow", "soundstream-narrow"])
+@pytest.mark.parametrize("case", ["magvit2-narrow", "discriminator-narrow", "soundstream-narrow"])
 def test_equals_the_twin(case):
     faithful = runpy.run_path(str(Path(__file__).parent / "faithful.py"))
     results = list(faithful["CASES"][case]())

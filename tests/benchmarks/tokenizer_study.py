@@ -5,7 +5,8 @@
 CLIPS is what launch/fetch_clips.sh DIR large wrote, RUNS where the models go, WEIGHTS what launch/fetch_weights.sh
 wrote. Every row of ROWS is trained on parts of 64×64 pixels of all videos but HELD_OUT, one row after the other, and
 scored on whole frames of those by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own length; a causal
-tokenizer fills them up to 17 frames and pays for it in bits. The same command goes on where it was stopped.
+tokenizer fills them up to 17 frames and pays for it in bits. RUNS/study.json holds the scores, sheet.png copies,
+curves.png how the rows learned. The same command goes on where it was stopped.
 """
 
 import subprocess
@@ -118,6 +119,8 @@ def main(clips: str, runs: str, weights: str, steps: str = "1000") -> None:
     named = [part for name in ROWS for part in ("--model", train(name, folder, Path(runs), steps))]
     scored = ["evaluate", "tokenizer", *held_out, "--num-frames", "16", "--height", "128", "--width", "128"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
+    drawn = ["curves", *(Path(runs) / name for name in ROWS), "--only", "psnr", "--only", "code_usage"]
+    subprocess.run([*VIDEOPOET, *drawn, "--out", Path(runs) / "curves.png"], check=True)
     draw(Path(runs), [Path(clips) / name for name in SHOWN])
 
 

@@ -137,7 +137,7 @@ def main() -> None:
         return contest.serve(case.ours if side == "ours" else case.peers[side])
     if unknown := set(options.names) - set(cases):
         parser.error(f"{', '.join(sorted(unknown))}: unknown; use {', '.join(cases)}.")
-    done = {name: compare(name, cases[name]) for name in options.names or cases}
+    done, failed = contest.each(options.names or cases, lambda name: compare(name, cases[name]))
     # From the second chunk on, which has a program of its own.
     lengths = {n: done[f"stream-{n}-{LENGTH_SIDE}"] for n in LENGTHS[1:] if f"stream-{n}-{LENGTH_SIDE}" in done}
     areas = {s * s: done[f"stream-{SIDE_FRAMES}-{s}"] for s in SIDES if f"stream-{SIDE_FRAMES}-{s}" in done}
@@ -145,6 +145,7 @@ def main() -> None:
         growth("frames", "frame", lengths)
     if len(areas) > 2:
         growth("pixels", f"pixel of each of {SIDE_FRAMES} frames", areas)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from flax import linen as nn  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
 from videopoet_jax.cli.configuration import load_config  # noqa: E402
-from videopoet_jax.cli.recipes_of_tokenizers import video_rival  # noqa: E402
-from videopoet_jax.cli.train import optimizer_of, rival_optimizer_of  # noqa: E402
+from videopoet_jax.cli.recipes_of_tokenizers import video_adversary  # noqa: E402
+from videopoet_jax.cli.train import adversary_optimizer_of, optimizer_of  # noqa: E402
 from videopoet_jax.layers.lpips import LPIPS  # noqa: E402
 from videopoet_jax.layers.objective import ADVERSARY  # noqa: E402
 from videopoet_jax.parallel import batch_sharding, make_mesh, replicated  # noqa: E402
@@ -55,17 +55,17 @@ def lowered(config, clips_per_chip: int, mesh: jax.sharding.Mesh):
     perceptual = losses.Perceptual(
         lambda p, a, b: network.apply({"params": p}, a, b), looks, config.loss.perceptual_frames
     )
-    optimizer, rival = optimizer_of(config.train), video_rival(config, adversary)
-    rival_optimizer = rival_optimizer_of(config)
-    judge = begun(rival.init, rival_optimizer, rival.extra, ema=False)
+    optimizer, second = optimizer_of(config.train), video_adversary(config, adversary)
+    its_optimizer = adversary_optimizer_of(config)
+    its_state = begun(second.init, its_optimizer, second.extra, ema=False)
     state = begun(functools.partial(init_params, model), optimizer, None, ema=True)
-    extra = {"step": jax.ShapeDtypeStruct((), jnp.int32), "perceptual": looks, ADVERSARY: judge}
+    extra = {"step": jax.ShapeDtypeStruct((), jnp.int32), "perceptual": looks, ADVERSARY: its_state}
     state = state.replace(extra=extra)
     step = make_train_step(
         losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),
         optimizer,
         ema_decay=config.train.ema_decay,
-        adversary=Adversary(make_train_step(rival.loss_fn, rival_optimizer, ema_decay=None), config.adversary.start),
+        adversary=Adversary(make_train_step(second.loss_fn, its_optimizer, ema_decay=None), config.adversary.start),
     )
     clips = (clips_per_chip * mesh.size, data.num_frames, data.height, data.width, 3)
     whole = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), state)

@@ -49,10 +49,10 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
 
 
 def test_pictures_come_between_the_clips(tmp_path):
-    changes = (*TINY["video_tokenizer:nano"], *TRAIN, "data.image_share=0.5", "data.image_batch_size=6")
+    changes = (*TINY["video_tokenizer:nano"], *TRAIN, "data.image_share=0.5", "data.images_per_clip=2")
     recipe = recipe_for(load_config("video_tokenizer:nano", changes), tmp_path)
     shapes = {recipe.batches[number]["video"].shape for number in range(4)}
-    assert shapes == {(4, 17, 64, 64, 3), (6, 1, 64, 64, 3)} and recipe.rival is None
+    assert shapes == {(4, 17, 64, 64, 3), (8, 1, 64, 64, 3)} and recipe.adversary is None
 
 
 def test_missing_weights_of_the_perceptual_loss_are_named_before_anything_is_read(tmp_path):

@@ -23,16 +23,32 @@ TINY = {
     "model.quantizer.bits": "6",
     "data.size": "16",
     "train.batch_size": "4",
-    "train.steps": "2",
     "train.optimizer": "adam",  # the quickest to compile
+}
+GAME = {  # all that `base` has: pictures between the clips, a discriminator that starts late, averaged weights
+    "data.image_share": "0.5",
+    "adversary.weight": "0.1",
+    "adversary.start": "1",
+    "adversary.width": "4",
+    "adversary.multipliers": "(1,2)",
+    "train.ema_decay": "0.9",
+    "train.steps": "4",
 }
 PATIENCE = 240  # seconds
 
 
-def begin(folder, devices, *options, **environment):
-    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+def begin(folder, devices, *options, config="nano", settings=GAME, **environment):
+    settings = [part for key, value in (TINY | settings).items() for part in ("--set", f"{key}={value}")]
     flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [*VIDEOPOET, "train", "--config", "video_tokenizer:nano", "--workdir", str(folder / "run"), *settings]
+    command = [
+        *VIDEOPOET,
+        "train",
+        "--config",
+        f"video_tokenizer:{config}",
+        "--workdir",
+        str(folder / "run"),
+        *settings,
+    ]
     return subprocess.Popen(
         [*command, "--export", str(folder / "model"), *options],
         env={**os.environ, **flags, **environment},
@@ -52,20 +68,24 @@ def end(*processes):
 
 
 def test_two_processes_train_draw_and_export_what_one_does(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two, images = tmp_path / "one", tmp_path / "two", tmp_path / "images"
+    end(begin(images, 1, config="nano_image", settings={"model.kernel_time": "(1,1)", "train.steps": "1"}))
+    start = ("--init", str(images / "model"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    both = [begin(two, 1, "--distributed", **known, JAX_PROCESS_ID=str(number)) for number in range(2)]
+    both = [begin(two, 1, "--distributed", *start, **known, JAX_PROCESS_ID=str(number)) for number in range(2)]
     said = end(*both)
-    end(begin(one, 2))
+    end(begin(one, 2, *start))
     a, b = (flatten(load_params(folder / "model", None)) for folder in (one, two))
     assert a.keys() == b.keys()
     for name in a:  # written in bfloat16
         np.testing.assert_allclose(np.float32(a[name]), np.float32(b[name]), rtol=0.02, atol=2e-3, err_msg=name)
-    assert "step 2/2" in said[0] and "step 2/2" not in said[1]
-    scores = [json.loads((folder / "run" / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (one, two)]
+    assert "step 4/4" in said[0] and "step 4/4" not in said[1]
+    logs = [[json.loads(row) for row in (f / "run" / "metrics.jsonl").read_text().splitlines()] for f in (one, two)]
+    assert all(rows[-2]["adversary_loss"] > 0 for rows in logs)
+    scores = [rows[-1] for rows in logs]
     assert scores[0].keys() == scores[1].keys() and "eval/psnr" in scores[0]
     assert scores[1]["eval/psnr"] == pytest.approx(scores[0]["eval/psnr"], abs=0.1)
 

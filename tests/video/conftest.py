@@ -39,11 +39,9 @@ def config(**changes):
     return {**CONFIG, **changes}
 
 
-@functools.cache
-def parameters(image: bool = False):
+def drawn(config, frames=1):
     """Random, biases and AdaGN's maps too, so that nothing is hidden behind a zero; NumPy's, so nothing is compiled."""
-    model = build(IMAGE if image else CONFIG)
-    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 8, 8, 3)))
+    variables = jax.eval_shape(build(config).init, jax.random.key(0), jnp.zeros((1, frames, 8, 8, 3)))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -55,14 +53,21 @@ def parameters(image: bool = False):
 
 
 @functools.cache
+def parameters(image: bool = False):
+    return drawn(IMAGE if image else CONFIG)
+
+
+@functools.cache
 def tokenizer() -> VideoTokenizer:
     return VideoTokenizer(CONFIG, parameters(), dtype="float32")
 
 
 @pytest.fixture(scope="session")
 def tiny():
-    """`tiny.CONFIG`, `tiny.config(field=…)`, `tiny.parameters()`, `tiny.tokenizer()`; IMAGE is its image stage."""
-    return SimpleNamespace(CONFIG=CONFIG, IMAGE=IMAGE, config=config, parameters=parameters, tokenizer=tokenizer)
+    """`tiny.CONFIG`, its image stage IMAGE, `config(field=…)`, `drawn(config)`, `parameters()`, `tokenizer()`."""
+    return SimpleNamespace(
+        CONFIG=CONFIG, IMAGE=IMAGE, config=config, drawn=drawn, parameters=parameters, tokenizer=tokenizer
+    )
 
 
 @pytest.fixture(scope="session")

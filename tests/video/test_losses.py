@@ -98,7 +98,7 @@ ADVERSARY = {
 def game():
     """Jitted: the discriminator's loss and gradients on fixed clips; its parameters."""
     real, fake = (0.3 * jax.random.normal(jax.random.key(i), (2, 5, 16, 16, 3)) for i in range(2))
-    params = nn.meta.unbox(losses.judge(ADVERSARY).init(jax.random.key(2), real))["params"]
+    params = nn.meta.unbox(losses.discriminator(ADVERSARY).init(jax.random.key(2), real))["params"]
     loss_fn = losses.make_adversary_loss(ADVERSARY)
     grad_fn, outputs = jax.value_and_grad(loss_fn, has_aux=True), {"real": real, "fake": fake}
     run = jax.jit(lambda p, extra: grad_fn(p, extra, outputs, None))
@@ -114,7 +114,7 @@ def test_the_discriminators_loss_is_the_sum_of_its_terms(game):
         assert int(extra["step"]) == step + 1
         assert_allclose(loss, m["game"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
         assert (float(m["r1"]) > 0) is (step % 2 == 0)  # lazily: every second step
-    logits = [losses.judge(ADVERSARY).apply({"params": params}, x) for x in (real, fake)]
+    logits = [losses.discriminator(ADVERSARY).apply({"params": params}, x) for x in (real, fake)]
     assert_allclose(m["game"], np.mean(np.log1p(np.exp(-logits[0]))) + np.mean(np.log1p(np.exp(logits[1]))), rtol=1e-4)
     assert_allclose(extra["averages"]["real"], (1 - 0.9**2) * np.mean(logits[0]), rtol=1e-4)
 
@@ -124,7 +124,7 @@ def test_r1_reaches_the_parameters_through_two_derivatives(game):
 
     def penalty(params):
         def logit(x):
-            return jnp.sum(losses.judge(ADVERSARY).apply({"params": params}, x))
+            return jnp.sum(losses.discriminator(ADVERSARY).apply({"params": params}, x))
 
         return jnp.sum(jax.grad(logit)(real) ** 2) / 2
 
@@ -135,7 +135,7 @@ def test_r1_reaches_the_parameters_through_two_derivatives(game):
 
 
 def test_the_tokenizer_is_judged_from_the_start_of_its_adversary_on(tiny, get_config, video):
-    params = nn.meta.unbox(losses.judge(ADVERSARY).init(jax.random.key(2), jnp.zeros(video.shape)))["params"]
+    params = nn.meta.unbox(losses.discriminator(ADVERSARY).init(jax.random.key(2), jnp.zeros(video.shape)))["params"]
     rival = {losses.ADVERSARY: SimpleNamespace(params=params)}
     loss_fn = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss, adversary=ADVERSARY)
     plain = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss)

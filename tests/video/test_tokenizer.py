@@ -1,7 +1,5 @@
 """The tokenizer as a whole: causality, shapes, sizes of the paper's models, its API and its errors."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,11 +8,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.configs.video_tokenizer import VARIANTS
 
+from videopoet_jax.video import blocks
 from videopoet_jax.video.tokenizer import (
     VideoTokenizer,
     VideoTokenizerModel,
     build,
-    init_params,
     to_bytes,
     to_pixels,
 )
@@ -138,15 +136,23 @@ def test_configs_build_at_their_own_size(get_config, variant):
     assert out.indices.shape == (1, *grid) and out.video.shape == x.shape
 
 
-def test_a_model_that_is_not_causal_sees_ahead(tiny):
-    config = tiny.config(causal=False, pooled=True, adaptive=False, quantizer={"name": "vq", "size": 16, "channels": 6})
-    model = build(config)
-    params = nn.meta.unbox(jax.jit(functools.partial(init_params, model))(jax.random.key(0)))
-    x = 0.5 * jax.random.normal(jax.random.key(1), (1, 16, 16, 16, 3))
-    encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
-    z, later = encode(x), encode(x.at[:, 12:].add(0.5))
-    assert z.shape == (1, 4, 4, 4, 6)
-    assert np.all(np.any(np.asarray(z != later), axis=(0, 2, 3, 4)))
+def test_a_model_that_is_not_causal_sees_ahead_by_its_convolutions_and_by_its_statistics(tiny, monkeypatch):
+    quantizer = {"name": "vq", "size": 16, "channels": 6}
+    config = tiny.config(causal=False, pooled=True, adaptive=False, quantizer=quantizer)
+    model, params = build(config), tiny.drawn(config, frames=4)
+    x = 0.5 * jax.random.normal(jax.random.key(1), (1, 32, 16, 16, 3))
+
+    def changed():
+        """Which latent frames the last four frames have a say in."""
+        encode = jax.jit(lambda x: model.apply({"params": params}, x, method="encode"))
+        z, later = encode(x), encode(x.at[:, 28:].add(0.5))
+        assert z.shape == (1, 8, 4, 4, 6)
+        return np.any(np.asarray(z != later), axis=(0, 2, 3, 4)).tolist()
+
+    assert changed() == [True] * 8
+    monkeypatch.setattr(blocks, "normalize", lambda x, groups, causal: x)
+    # Two convolutions among 16 frames, and two among 8: a frame and two back. Causal ones would change the last alone.
+    assert changed() == [False] * 4 + [True] * 4
 
 
 @pytest.mark.parametrize(

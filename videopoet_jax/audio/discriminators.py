@@ -24,7 +24,7 @@ from videopoet_jax.parallel.axes import constrain
 SLOPE = 0.2  # [c] of LeakyReLU
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """One net's opinion of a batch of sounds."""
 
     logits: Float[Array, "b n"]
@@ -58,7 +58,7 @@ class WaveformNet(nn.Module):
     group: int
 
     @nn.compact
-    def __call__(self, waveform: Float[Array, "b s"]) -> Judgement:
+    def __call__(self, waveform: Float[Array, "b s"]) -> DiscriminatorOutput:
         def conv(x: Array, features: int, kernel: int, name: str, stride: int = 1, groups: int = 1) -> Array:
             layer = CausalConv1D(
                 features=features,
@@ -78,7 +78,7 @@ class WaveformNet(nn.Module):
             x = leaky(conv(features[-1], width, grouped, f"grouped{i}", self.stride, groups))
             features.append(constrain(x, "batch", "samples", "activation_channels"))
         features.append(leaky(conv(features[-1], self.widths[-1], next_, "next")))
-        return Judgement(conv(features[-1], 1, last, "last")[..., 0], tuple(features))
+        return DiscriminatorOutput(conv(features[-1], 1, last, "last")[..., 0], tuple(features))
 
 
 class SpectrumBlock(nn.Module):
@@ -115,7 +115,7 @@ class SpectrumNet(nn.Module):
     strides: tuple[tuple[int, int], ...]
 
     @nn.compact
-    def __call__(self, waveform: Float[Array, "b s"]) -> Judgement:
+    def __call__(self, waveform: Float[Array, "b s"]) -> DiscriminatorOutput:
         first = Conv2D(
             features=self.widths[0],
             kernel_size=(self.kernel, self.kernel),
@@ -129,7 +129,7 @@ class SpectrumNet(nn.Module):
         # A convolution over all the frequencies that are left: one product with what stands at a moment.
         moments = features[-1].reshape(*features[-1].shape[:2], -1)
         last = CausalConv1D(features=1, kernel_size=1, stride=1, dilation=1, groups=1, use_bias=True, name="last")
-        return Judgement(last(moments)[..., 0], tuple(features))
+        return DiscriminatorOutput(last(moments)[..., 0], tuple(features))
 
 
 class Discriminators(nn.Module):
@@ -152,7 +152,7 @@ class Discriminators(nn.Module):
     stft_strides: tuple[tuple[int, int], ...]
 
     @nn.compact
-    def __call__(self, waveform: Float[Array, "b s"]) -> list[Judgement]:
+    def __call__(self, waveform: Float[Array, "b s"]) -> list[DiscriminatorOutput]:
         judgements, sound = [], waveform
         for scale in range(self.scales):
             net = WaveformNet(

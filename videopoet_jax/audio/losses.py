@@ -20,7 +20,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from videopoet_jax.audio import rvq
 from videopoet_jax.audio.denoising import Pairs, make_pairs
-from videopoet_jax.audio.discriminators import Discriminators, Judgement
+from videopoet_jax.audio.discriminators import DiscriminatorOutput, Discriminators
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.spectra import TINY, mel_spectrogram
 from videopoet_jax.layers import gan
@@ -61,12 +61,12 @@ def si_sdr(target: Float[Array, "b s"], output: Float[Array, "b s"]) -> Float[Ar
     return 10 * jnp.log10((jnp.sum(wanted**2, -1) + TINY) / (jnp.sum((output - wanted) ** 2, -1) + TINY))
 
 
-def adversarial_loss(fake: list[Judgement]) -> Float[Array, ""]:
+def adversarial_loss(fake: list[DiscriminatorOutput]) -> Float[Array, ""]:
     """max(0, 1 − logits of the model's output), mean over time and nets [SS]: nothing more is gained above 1."""
     return sum(gan.generator_loss(net.logits, "clipped-hinge") for net in fake) / len(fake)
 
 
-def feature_loss(real: list[Judgement], fake: list[Judgement]) -> Float[Array, ""]:
+def feature_loss(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Float[Array, ""]:
     """Mean absolute difference of what the nets saw, mean over the layers of each net and over nets [SS]."""
     pairs = zip(real, fake, strict=True)
     return sum(gan.feature_matching(a.features, b.features) for a, b in pairs) / len(fake)

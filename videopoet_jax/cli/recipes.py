@@ -17,8 +17,8 @@ PyTree = Any
 
 
 @dataclass(frozen=True)
-class Rival:
-    """The adversary of a model in training: fields as in `Recipe`, its batches are what the model made."""
+class AdversaryRecipe:
+    """The second player in a model's training: fields as in `Recipe`, its batches are what the model made."""
 
     init: Callable[[jax.Array], PyTree]
     loss_fn: Callable
@@ -37,7 +37,7 @@ class Recipe:
         preview: (params, extra, folder, step) → figures to log; draws pictures of held-out examples into the folder.
         export: (params, extra, directory) → writes what `from_pretrained` reads.
         start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
-        rival: who learns to tell its outputs from the truth, if the config has one.
+        adversary: who learns to tell its outputs from the truth, if the config has one.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -47,7 +47,7 @@ class Recipe:
     preview: Callable[[PyTree, PyTree, Path, int], dict[str, float]] | None
     export: Callable[[PyTree, PyTree, Path], None]
     start: Callable[[str], tuple[PyTree, PyTree]]
-    rival: Rival | None = None
+    adversary: AdversaryRecipe | None = None
 
 
 def recipe_for(config: ConfigDict, workdir: Path) -> Recipe:

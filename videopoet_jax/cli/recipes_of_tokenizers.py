@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from videopoet_jax.cli.configuration import require
-from videopoet_jax.cli.recipes import PyTree, Recipe, Rival
+from videopoet_jax.cli.recipes import AdversaryRecipe, PyTree, Recipe
 from videopoet_jax.cli.sources import augmentation, clips, sounds
 from videopoet_jax.data.loader import Part, make_loader, mixture
 
@@ -24,7 +24,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.video.inflation import inflate
     from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
 
-    model, data = build(config.model.to_dict()), require(config, "data.image_share").data
+    model, data = build(config.model.to_dict()), require(config, "data.image_share", "data.images_per_clip").data
     model.grid(data.num_frames, data.height, data.width)  # a size that does not fit is told now
     if (whole := model.filled_frames(data.num_frames)) != data.num_frames:
         raise ValueError(
@@ -50,10 +50,11 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     def start(name: str) -> tuple[PyTree, PyTree]:
         return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), extra
 
-    source, views = clips(config, "train"), augmentation(config)
-    parts = [Part(source, 1 - data.image_share, config.train.batch_size, _only("video"), views)]
+    source, views, rows = clips(config, "train"), augmentation(config), config.train.batch_size
+    pictures = rows * data.images_per_clip
+    parts = [Part(source, 1 - data.image_share, rows if data.num_frames > 1 else pictures, _only("video"), views)]
     if data.image_share:
-        parts.append(Part(source, data.image_share, data.image_batch_size, _only("video"), one_frame(views)))
+        parts.append(Part(source, data.image_share, pictures, _only("video"), one_frame(views)))
     return Recipe(
         init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),
@@ -62,11 +63,11 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         preview=preview,
         export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
         start=start,
-        rival=adversary and video_rival(config, adversary),
+        adversary=adversary and video_adversary(config, adversary),
     )
 
 
-def video_rival(config: ConfigDict, adversary: dict) -> Rival:
+def video_adversary(config: ConfigDict, adversary: dict) -> AdversaryRecipe:
     """The discriminator of clips."""
     from videopoet_jax.video import losses
 
@@ -74,9 +75,9 @@ def video_rival(config: ConfigDict, adversary: dict) -> Rival:
     clip = (1, data.num_frames, data.height, data.width, 3)
 
     def init(key: jax.Array) -> PyTree:
-        return losses.judge(adversary).init(key, jnp.zeros(clip))["params"]
+        return losses.discriminator(adversary).init(key, jnp.zeros(clip))["params"]
 
-    return Rival(init, losses.make_adversary_loss(adversary), losses.initial_adversary_extra())
+    return AdversaryRecipe(init, losses.make_adversary_loss(adversary), losses.initial_adversary_extra())
 
 
 def perceptual_distance(config: ConfigDict) -> Any:
@@ -141,7 +142,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
             config.model.to_dict(), params, extra["codebooks"]
         ).save_pretrained(directory),
         start=start,
-        rival=Rival(functools.partial(init_adversary, config), make_adversary_loss(config), {})
+        adversary=AdversaryRecipe(functools.partial(init_adversary, config), make_adversary_loss(config), {})
         if config.adversary.weight
         else None,
     )

@@ -101,7 +101,7 @@ def optimizer_of(train):
     )
 
 
-def rival_optimizer_of(config):
+def adversary_optimizer_of(config):
     """The optimizer of a config's `adversary`; what that does not name is as in `train`, less the steps it sits out."""
     chosen, train = config.adversary, config.train
     numbers = {name: chosen.get(name, value) for name, value in train.items()}
@@ -118,9 +118,10 @@ class Run:
 
         self.config, self.recipe, self.start = config, recipe, start
         # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
-        devices = jax.devices()
+        devices, processes = jax.devices(), jax.process_count()
         if jax.default_backend() == "cpu":
-            devices = devices[: math.gcd(config.train.batch_size, len(devices))]
+            each = math.gcd(config.train.batch_size // processes, jax.local_device_count())
+            devices = [device for number in range(processes) for device in jax.local_devices(number)[:each]]
         self.mesh = make_mesh(devices)
 
     def begin(self):
@@ -135,7 +136,7 @@ class Run:
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
         if train.steps < 1:
             raise ValueError(f"train.steps {train.steps}: at least 1 step is needed to train.")
-        start = self.config.adversary.start if recipe.rival else 0
+        start = self.config.adversary.start if recipe.adversary else 0
         if start >= train.steps:
             raise ValueError(
                 f"adversary.start {start}: the {train.steps} steps end before it; start earlier (--set "
@@ -146,13 +147,13 @@ class Run:
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
-        if recipe.rival:
+        if recipe.adversary:
             own, other = jax.random.split(jax.random.fold_in(key, 1))
-            rival_optimizer = rival_optimizer_of(self.config)
-            rival = initialize(recipe.rival.init, self.mesh, own)
-            rival = create_state(rival, rival_optimizer, mesh=self.mesh, key=other, extra=recipe.rival.extra)
-            extra = {**extra, ADVERSARY: rival}
-            adversary = Adversary(make_train_step(recipe.rival.loss_fn, rival_optimizer, ema_decay=None), start)
+            second, its_optimizer = recipe.adversary, adversary_optimizer_of(self.config)
+            its_params = initialize(second.init, self.mesh, own)
+            its_state = create_state(its_params, its_optimizer, mesh=self.mesh, key=other, extra=second.extra)
+            extra = {**extra, ADVERSARY: its_state}
+            adversary = Adversary(make_train_step(second.loss_fn, its_optimizer, ema_decay=None), start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
         return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
 
@@ -168,7 +169,7 @@ class Run:
         if note.is_file():
             return planned(note, minutes)
         state, step = self.begin()
-        if self.recipe.rival:  # the dear steps are those of the game
+        if self.recipe.adversary:  # the dear steps are those of the game
             later = self.config.adversary.start
             state = state.replace(step=state.step + later, extra={**state.extra, "step": state.extra["step"] + later})
         compiled, times = CompiledStep(step, self.mesh, click.echo), [time.perf_counter()]

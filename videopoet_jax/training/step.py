@@ -7,8 +7,8 @@ state, metrics = train_step(state, batch)              # `loop.fit` compiles and
 Two players, two optimizers, one step: an adversary is a second `TrainState` inside the first one's `extra`, and its
 step is made by the same function. It is shown what the model made in this step, and learns after it.
 
-judge = make_train_step(judge_loss, judge_optimizer, ema_decay=None)     # its batch is `aux.outputs`
-train_step = make_train_step(loss_fn, optimizer, ema_decay=0.999, adversary=Adversary(judge, start=5000))
+second = make_train_step(adversary_loss, adversary_optimizer, ema_decay=None)     # its batch is `aux.outputs`
+train_step = make_train_step(loss_fn, optimizer, ema_decay=0.999, adversary=Adversary(second, start=5000))
 """
 
 import functools
@@ -76,8 +76,8 @@ def make_train_step(
             ema_params = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, ema_params, params)
         metrics, extra = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}, aux.extra
         if adversary is not None:
-            rival, seen = answer(adversary, extra[ADVERSARY], aux.outputs, state.step)
-            extra, metrics = {**extra, ADVERSARY: rival}, {**metrics, **seen}
+            trained, seen = train_adversary(adversary, extra[ADVERSARY], aux.outputs, state.step)
+            extra, metrics = {**extra, ADVERSARY: trained}, {**metrics, **seen}
         state = state.replace(
             step=state.step + 1, params=params, opt_state=opt_state, ema_params=ema_params, extra=extra
         )
@@ -86,20 +86,20 @@ def make_train_step(
     return train_step
 
 
-def answer(
-    adversary: Adversary, rival: TrainState, outputs: PyTree, step: Int[jax.Array, ""]
+def train_adversary(
+    adversary: Adversary, state: TrainState, outputs: PyTree, step: Int[jax.Array, ""]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The adversary's state after it was shown `outputs`, and its metrics, which are 0 before it starts."""
+    """The adversary's next state, `outputs` shown to it, and its metrics; before it starts the same state and zeros."""
 
-    def learn(rival: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
-        rival, metrics = adversary.train_step(rival, outputs)
-        return rival, {f"{ADVERSARY}_{name}": value for name, value in metrics.items()}
+    def learn(state: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+        state, metrics = adversary.train_step(state, outputs)
+        return state, {f"{ADVERSARY}_{name}": value for name, value in metrics.items()}
 
-    def wait(rival: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
-        _, metrics = jax.eval_shape(learn, rival, outputs)
-        return rival, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+    def wait(state: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+        _, metrics = jax.eval_shape(learn, state, outputs)
+        return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
 
     outputs = jax.lax.stop_gradient(outputs)
     return (
-        jax.lax.cond(step >= adversary.start, learn, wait, rival, outputs) if adversary.start else learn(rival, outputs)
+        jax.lax.cond(step >= adversary.start, learn, wait, state, outputs) if adversary.start else learn(state, outputs)
     )

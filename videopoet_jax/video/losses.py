@@ -124,11 +124,11 @@ def make_loss(
         loss += scale * (entropy.per_sample - weights["diversity"] * entropy.of_mean)
         seen, outputs = {}, None
         if perceptual is not None:
-            seen["perceptual"] = look(perceptual, extra["perceptual"], out.video, truth, keys("perceptual"))
+            seen["perceptual"] = perceptual_loss(perceptual, extra["perceptual"], out.video, truth, keys("perceptual"))
             loss += weights["perceptual"] * seen["perceptual"]
         if adversary is not None:
             outputs = {"real": truth.astype(dtype), "fake": out.video}
-            seen["adversarial"] = verdict(adversary, extra, out.video)
+            seen["adversarial"] = adversarial_loss(adversary, extra, out.video)
             loss += adversary["weight"] * seen["adversarial"]
         metrics = {
             **seen,
@@ -148,7 +148,7 @@ def make_loss(
     return loss_fn
 
 
-def look(
+def perceptual_loss(
     perceptual: Perceptual,
     params: Any,
     video: Float[Array, "b t h w 3"],
@@ -162,19 +162,19 @@ def look(
     return jnp.mean(perceptual.distance(params, a, c.astype(a.dtype)).astype(jnp.float32))
 
 
-def judge(adversary: Config) -> Discriminator:
+def discriminator(adversary: Config) -> Discriminator:
     """The discriminator of a config's `adversary`."""
     return Discriminator(adversary["width"], tuple(adversary["multipliers"]))
 
 
-def verdict(adversary: Config, extra: Any, video: Float[Array, "b t h w 3"]) -> Float[Array, ""]:
+def adversarial_loss(adversary: Config, extra: Any, video: Float[Array, "b t h w 3"]) -> Float[Array, ""]:
     """What the discriminator holds against these clips; nothing before it starts to learn."""
 
-    def asked(video: Array) -> Array:
+    def playing(video: Array) -> Array:
         params = jax.tree.map(lambda p: p.astype(video.dtype), extra[ADVERSARY].params)
-        return gan.generator_loss(judge(adversary).apply({"params": params}, video), adversary["kind"])
+        return gan.generator_loss(discriminator(adversary).apply({"params": params}, video), adversary["kind"])
 
-    return jax.lax.cond(extra["step"] >= adversary["start"], asked, lambda video: jnp.zeros(()), video)
+    return jax.lax.cond(extra["step"] >= adversary["start"], playing, lambda video: jnp.zeros(()), video)
 
 
 def initial_adversary_extra() -> dict[str, Any]:
@@ -188,7 +188,7 @@ def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
     kind — of loss; r1, r1_every — weight of the gradient penalty, and the steps from one to the next; lecam,
     lecam_decay — weight of LeCAM, and decay of its averages. The other fields say who is trained, when and how fast.
     """
-    model = judge(adversary)
+    model = discriminator(adversary)
 
     def loss_fn(params: Any, extra: Any, outputs: Mapping[str, Array], keys: Any) -> tuple[Array, Aux]:
         del keys  # nothing here is random
