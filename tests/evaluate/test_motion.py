@@ -21,6 +21,11 @@ def test_a_picture_that_moves_is_measured_in_pixels(dy, dx):
     np.testing.assert_allclose(flow_length(dull), np.hypot(dy, dx), rtol=0.06)
 
 
+def test_some_pairs_stand_for_all():
+    clip = np.concatenate([moving(0, 1), moving(2, 1)])
+    np.testing.assert_array_equal(flow_length(clip, 3), flow_length(clip)[::3])
+
+
 def test_what_stands_still_does_not_move():
     still = moving(0, 0)
     assert (flow_length(still) == 0).all()
