@@ -137,7 +137,7 @@ def config(fields) -> ml_collections.ConfigDict:
     return c
 
 
-class AdversaryRecipe:
+class Trained:
     """What the loss needs of the adversary's state."""
 
     def __init__(self, params):
@@ -166,8 +166,8 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
     batch = {"audio": 0.3 * jax.random.normal(jax.random.key(0), (2, 320))}
 
     def grade(loss_fn):
-        def run(step, rival):
-            extra = {"codebooks": variables["codebooks"], "step": step, ADVERSARY: AdversaryRecipe(rival)}
+        def run(step, params):
+            extra = {"codebooks": variables["codebooks"], "step": step, ADVERSARY: Trained(params)}
             (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"], extra, batch, keys)
             aux.extra.pop(ADVERSARY)
             return loss, aux, grads["decoder"]["first"]["kernel"]
@@ -191,7 +191,7 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
 def test_silence_is_finite(config, variables):
     """Silence to hear, and two silences to tell apart."""
     params = init(Discriminators(**NARROW))
-    extra = {"codebooks": variables["codebooks"], "step": jnp.asarray(0), ADVERSARY: AdversaryRecipe(params)}
+    extra = {"codebooks": variables["codebooks"], "step": jnp.asarray(0), ADVERSARY: Trained(params)}
     sound = jnp.zeros((2, 320))
 
     @jax.jit

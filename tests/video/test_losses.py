@@ -136,14 +136,14 @@ def test_r1_reaches_the_parameters_through_two_derivatives(game):
 
 def test_the_tokenizer_is_judged_from_the_start_of_its_adversary_on(tiny, get_config, video):
     params = nn.meta.unbox(losses.discriminator(ADVERSARY).init(jax.random.key(2), jnp.zeros(video.shape)))["params"]
-    rival = {losses.ADVERSARY: SimpleNamespace(params=params)}
+    second = {losses.ADVERSARY: SimpleNamespace(params=params)}
     loss_fn = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss, adversary=ADVERSARY)
     plain = losses.make_loss(build(tiny.CONFIG), get_config("nano").loss)
 
     @jax.jit
     def run(step):
         extra = {"step": step}
-        loss, aux = loss_fn(tiny.parameters(), extra | rival, {"video": video}, None)
+        loss, aux = loss_fn(tiny.parameters(), extra | second, {"video": video}, None)
         return loss, aux.metrics["adversarial"], aux.outputs, plain(tiny.parameters(), extra, {"video": video}, None)[0]
 
     for step in (1, 2):
