@@ -35,7 +35,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model.decoder_middle_blocks = 4  # [fig]
     c.model.decoder_blocks = (4, 4, 4, 4)  # [fig]
     c.model.upsample_kernel = 3  # [fig]
-    c.model.remat = True  # ours: `base` keeps 1.4 GiB of a clip of 17×128×128 until the way back, 8.9 without
+    c.model.remat = True  # ours: `base` keeps 1.4 GiB of a clip for the backward pass, 8.9 without
 
     c.data = ConfigDict()
     c.data.source = "folder"  # ours

@@ -71,11 +71,19 @@ install_into_venv() {
 
 # The extra of setup.py that the machine's accelerator wants: cuda, tpu, or nothing.
 accelerator_extra() {
+    local device
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
         echo cuda
-    elif compgen -G '/dev/accel*' >/dev/null || compgen -G '/dev/vfio/[0-9]*' >/dev/null; then
-        echo tpu
+        return
     fi
+    for device in /sys/bus/pci/devices/*; do # Google's, and one of the TPUs that JAX knows: v2 and v3, v4, v5p, v5e, v6e, 7x
+        case "$(cat "$device/vendor" "$device/device" 2>/dev/null | tr '\n' ' ')" in
+            '0x1ae0 0x0027 ' | '0x1ae0 0x005e ' | '0x1ae0 0x0062 ' | '0x1ae0 0x0063 ' | '0x1ae0 0x006f ' | '0x1ae0 0x0076 ')
+                echo tpu
+                return
+                ;;
+        esac
+    done
 }
 
 # Names that extra if it is not there; installs nothing.

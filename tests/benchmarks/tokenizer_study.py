@@ -3,17 +3,21 @@
     python tests/benchmarks/tokenizer_study.py CLIPS RUNS WEIGHTS [STEPS]
 
 CLIPS is what launch/fetch_clips.sh DIR large wrote, RUNS where the models go, WEIGHTS what launch/fetch_weights.sh
-wrote. Every row of ROWS is trained on parts of 64×64 pixels of all videos but HELD_OUT, one row after the other, and
-scored on whole frames of those by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own length; a causal
-tokenizer fills them up to 17 frames and pays for it in bits. RUNS/study.json holds the scores, sheet.png copies,
-curves.png how the rows learned. The same command goes on where it was stopped.
+wrote. Every row of ROWS is trained on parts of 64×64 pixels of all videos but HELD_OUT, on a core of its own beside
+others, and scored on whole frames of those by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own
+length; a causal tokenizer fills them up to 17 frames and pays for it in bits. RUNS/study.json holds the scores,
+sheet.png copies, curves.png how the rows learned. The same command goes on where it was stopped.
 """
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
-VIDEOPOET = [sys.executable, "-c", "from videopoet_jax.cli.main import main; main()"]
+MAIN = "from videopoet_jax.cli.main import main; main()"
+VIDEOPOET = [sys.executable, "-c", MAIN]
 # Whole films that no row is trained on, all filmed, 317 s; none shows a scene of the others.
 HELD_OUT = (
     *("bikes.mp4", "cup.mp4", "jump_in_a_park.mp4", "man_makes_faces.mp4", "man_moves_head.mp4"),
@@ -49,17 +53,17 @@ def width(*widths: int) -> dict:
     return {"model.encoder_widths": widths, "model.decoder_widths": widths}
 
 
-ROWS: dict[str, dict] = {
-    "lfq_2^18": {},
-    "lfq_2^10": {"model.quantizer.bits": 10},
-    "lfq_2^8": {"model.quantizer.bits": 8},  # 5 grids of 8 bits: as many bits as magvit1's 4 of 10
-    "fsq_8^6": {"model.quantizer": {"name": "fsq", "levels": (8,) * 6}},
-    "per_frame_2^18": PICTURES,  # 17 grids of tokens for 5
-    "per_frame_2^5": {**PICTURES, "model.quantizer.bits": 5},  # as many bits as lfq_2^18, nearly
-    "half_as_wide": width(16, 32, 64),
-    "half_as_wide_again": width(48, 96, 192),
+ROWS: dict[str, dict] = {  # the dearest ones first, so that the cores are done together
     "unfolded": UNFOLDED,
+    "half_as_wide_again": width(48, 96, 192),
+    "per_frame_2^18": PICTURES,  # 17 grids of tokens for 5
+    "lfq_2^18": {},
     "magvit1_2^10": MAGVIT1,
+    "per_frame_2^5": {**PICTURES, "model.quantizer.bits": 5},  # as many bits as lfq_2^18, nearly
+    "lfq_2^8": {"model.quantizer.bits": 8},  # 5 grids of 8 bits: as many bits as magvit1's 4 of 10
+    "lfq_2^10": {"model.quantizer.bits": 10},
+    "fsq_8^6": {"model.quantizer": {"name": "fsq", "levels": (8,) * 6}},
+    "half_as_wide": width(16, 32, 64),
 }
 
 
@@ -87,15 +91,38 @@ def shrink(films: list[Path], folder: Path) -> Path:
     return folder
 
 
-def train(name: str, clips: Path, runs: Path, steps: str) -> Path:
-    """The directory of row `name`'s model."""
+def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> None:
+    """Trains row `name` on one core, unless it is trained: its directory RUNS/name gets a `model`, and a `log.txt`."""
     folder = runs / name
-    if not (folder / "model" / "config.json").exists():
-        changes = {"data.root": clips, "train.steps": steps, **ROWS[name]}
-        settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-        run = ["train", "--config", "video_tokenizer:study", "--workdir", folder, "--checkpoint-every", "100"]
-        subprocess.run([*VIDEOPOET, *run, "--export", folder / "model", *settings], check=True)
-    return folder / "model"
+    if (folder / "model" / "config.json").exists():
+        return
+    changes = {"data.root": clips, "train.steps": steps, **ROWS[name]}
+    settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    run = ["train", "--config", "video_tokenizer:study", "--workdir", folder, "--checkpoint-every", "100"]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}}); {MAIN}"]
+    with (folder / "log.txt").open("a") as log:
+        done = subprocess.run([*command, *run, "--export", folder / "model", *settings], stdout=log, stderr=log)
+    if done.returncode:
+        raise SystemExit(f"{name}: its training ended with {done.returncode}; see {folder / 'log.txt'}.")
+    print(f"{name}: trained", flush=True)
+
+
+def train_all(clips: Path, runs: Path, steps: str) -> None:
+    """The rows that are left, as many at a time as there are cores: two on a core each take less than two in turns."""
+    cores = SimpleQueue()
+    for core in os.sched_getaffinity(0):
+        cores.put(core)
+
+    def one(name: str) -> None:
+        core = cores.get()
+        try:
+            train(name, clips, runs, steps, core)
+        finally:
+            cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(one, ROWS))
 
 
 def draw(runs: Path, films: list[Path]) -> None:
@@ -116,7 +143,8 @@ def draw(runs: Path, films: list[Path]) -> None:
 def main(clips: str, runs: str, weights: str, steps: str = "1000") -> None:
     films, held_out = split(Path(clips))
     folder = shrink(films, Path(runs) / "clips")
-    named = [part for name in ROWS for part in ("--model", train(name, folder, Path(runs), steps))]
+    train_all(folder, Path(runs), steps)
+    named = [part for name in ROWS for part in ("--model", Path(runs) / name / "model")]
     scored = ["evaluate", "tokenizer", *held_out, "--num-frames", "16", "--height", "128", "--width", "128"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
     drawn = ["curves", *(Path(runs) / name for name in ROWS), "--only", "psnr", "--only", "code_usage"]

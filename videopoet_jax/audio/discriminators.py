@@ -153,7 +153,7 @@ class Discriminators(nn.Module):
 
     @nn.compact
     def __call__(self, waveform: Float[Array, "b s"]) -> list[DiscriminatorOutput]:
-        judgements, sound = [], waveform
+        outputs, sound = [], waveform
         for scale in range(self.scales):
             net = WaveformNet(
                 tuple(self.waveform_widths),
@@ -162,8 +162,8 @@ class Discriminators(nn.Module):
                 self.waveform_group,
                 name=f"waveform{scale}",
             )
-            judgements.append(net(sound))
+            outputs.append(net(sound))
             sound = halved(sound)
         strides = tuple(tuple(pair) for pair in self.stft_strides)
         net = SpectrumNet(self.stft_window, self.stft_kernel, tuple(self.stft_widths), strides, name="stft")
-        return [*judgements, net(waveform)]
+        return [*outputs, net(waveform)]

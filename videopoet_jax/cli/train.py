@@ -131,7 +131,7 @@ class Run:
         from videopoet_jax.layers.objective import ADVERSARY
         from videopoet_jax.parallel import initialize
         from videopoet_jax.training.state import create_state
-        from videopoet_jax.training.step import Adversary, make_train_step
+        from videopoet_jax.training.step import make_train_step
 
         train, recipe, key = self.config.train, self.recipe, jax.random.key(self.config.seed)
         if train.steps < 1:
@@ -146,16 +146,26 @@ class Run:
             params, extra = recipe.start(self.start)
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
+        extra = dict(extra)
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
         if recipe.adversary:
-            own, other = jax.random.split(jax.random.fold_in(key, 1))
-            second, its_optimizer = recipe.adversary, adversary_optimizer_of(self.config)
-            its_params = initialize(second.init, self.mesh, own)
-            its_state = create_state(its_params, its_optimizer, mesh=self.mesh, key=other, extra=second.extra)
-            extra = {**extra, ADVERSARY: its_state}
-            adversary = Adversary(make_train_step(second.loss_fn, its_optimizer, ema_decay=None), start)
+            adversary, extra[ADVERSARY] = self.begin_adversary(start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
         return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
+
+    def begin_adversary(self, start: int):
+        """The second player and its state; it learns from step `start` on."""
+        import jax
+
+        from videopoet_jax.parallel import initialize
+        from videopoet_jax.training.state import create_state
+        from videopoet_jax.training.step import Adversary, make_train_step
+
+        recipe, optimizer = self.recipe.adversary, adversary_optimizer_of(self.config)
+        own, other = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), 1))
+        params = initialize(recipe.init, self.mesh, own)
+        state = create_state(params, optimizer, mesh=self.mesh, key=other, extra=recipe.extra)
+        return Adversary(make_train_step(recipe.loss_fn, optimizer, ema_decay=None), start), state
 
     def steps_within(self, minutes: float, workdir: Path, started: float) -> int:
         """How many steps end `minutes` after `started`; written down, so that a resumed run has the same."""

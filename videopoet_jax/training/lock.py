@@ -1,6 +1,7 @@
 """One run at a time in a folder: two would prune each other's checkpoints and write over each other's metrics."""
 
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import jax
 
 NAME = ".lock"
+_LOG = logging.getLogger(__name__)
 
 
 class Occupied(RuntimeError):
@@ -30,6 +32,6 @@ def sole_run(workdir: str | Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Occupied(f"{workdir}: another run trains here; wait for it, stop it, or train elsewhere.") from None
-        except OSError:
-            pass  # some network file systems cannot lock
+        except OSError as error:  # some network file systems cannot lock
+            _LOG.warning("%s: cannot be locked (%s); see to it that no other run trains here.", workdir, error)
         yield
