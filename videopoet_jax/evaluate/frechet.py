@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of features, how sure it is, and what real clips have from real clips.
+"""Fréchet distance between two sets of features, and what real clips have from real clips.
 
     ‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)                                   features float [b d], all in float64
 
@@ -6,26 +6,13 @@ With Σ = AᵀA, A the centred features over √(b − 1), the eigenvalues of Σ
 so the last trace is their sum: no root of a matrix, nothing to stabilise, exact with fewer clips than dimensions too.
 
 The distance is biased: it grows as clips get fewer (in 400 dimensions, two halves of 200 clips of one distribution are
-far apart). Compare only figures of equally many clips, and look at the floor.
+far apart). Compare only figures of equally many clips, and look at the floor; `resampling` says how sure it is.
 """
-
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 Features = Float[np.ndarray, "b d"]
-
-
-class Frechet(NamedTuple):
-    """`low`, `high`: a 95 % interval of what as many other films would give, unknown of one; `floor`: `real_floor`."""
-
-    distance: float
-    low: float | None
-    high: float | None
-    floor: float
-    clips: int
 
 
 def frechet_distance(one: Features, other: Float[np.ndarray, "b2 d"]) -> float:
@@ -67,36 +54,3 @@ def real_floor(real: Features, *, splits: int, seed: int) -> float:
         order = rng.permutation(len(real))
         found.append(frechet_distance(real[order[:half]], real[order[half:]]))
     return float(np.mean(found))
-
-
-def compare(
-    real: Features,
-    made: Float[np.ndarray, "b2 d"],
-    films: Sequence[str],
-    *,
-    floor: float,
-    resamples: int,
-    seed: int,
-) -> Frechet:
-    """The distance of `made` from `real` with its interval; clip i of `made` is the copy of clip i of `real`.
-
-    `films[i]` is where clip i was cut from. Clips of one film are alike, so whole films are drawn anew with
-    replacement, `resamples` times, originals and copies together. A sample so drawn has fewer different clips, which
-    alone raises the distance; the spread is therefore taken around the mean of the drawn distances and put around the
-    one that was measured.
-    """
-    if len(real) != len(made):
-        raise ValueError(
-            f"{len(real)} and {len(made)} clips: copies and originals come in pairs; give as many of both."
-        )
-    distance, rng = frechet_distance(real, made), np.random.default_rng(seed)
-    clips_of = [np.flatnonzero(np.asarray(films) == film) for film in dict.fromkeys(films)]
-    if len(clips_of) < 2:
-        return Frechet(distance, None, None, floor, len(real))
-    drawn = []
-    while len(drawn) < resamples:
-        picked = np.concatenate([clips_of[i] for i in rng.integers(len(clips_of), size=len(clips_of))])
-        if len(picked) > 1:  # a covariance needs two
-            drawn.append(frechet_distance(real[picked], made[picked]))
-    low, high = distance + np.quantile(drawn, [0.025, 0.975]) - np.mean(drawn)
-    return Frechet(distance, max(0.0, float(low)), float(high), floor, len(real))

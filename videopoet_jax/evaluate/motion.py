@@ -16,8 +16,10 @@ from jaxtyping import Float, UInt8
 _RADIUS, _WARPS, _SURROUNDINGS = 7, 5, 8.0
 
 
-def flow_length(video: UInt8[np.ndarray, "t h w 3"], every: int = 1) -> Float[np.ndarray, " pairs"]:
-    """The mean length of the flow from each `every`th frame to the next: `5 frames, every 3 → of 0 to 1, and of 3 to 4`
+def flow_length(video: UInt8[np.ndarray, "t h w 3"], every: int = 1, first: int = 0) -> Float[np.ndarray, " pairs"]:
+    """The mean length of the flow from each `every`th frame on from `first` to the next.
+
+    `6 frames, every 3 → of 0 to 1, and of 3 to 4; first 1: of 1 to 2, and of 4 to 5`
 
     Raises:
         ValueError: fewer than two frames, or a side shorter than a window.
@@ -31,9 +33,9 @@ def flow_length(video: UInt8[np.ndarray, "t h w 3"], every: int = 1) -> Float[np
         side = 2 * _RADIUS + 1
         raise ValueError(f"{t} frames of {h}×{w}: motion needs 2 frames of at least {side}×{side}; give larger clips.")
 
-    def length(first: int) -> float:
-        one, other = (frame - gaussian(frame, _SURROUNDINGS) for frame in rgb2gray(video[first : first + 2]))
+    def length(start: int) -> float:
+        one, other = (frame - gaussian(frame, _SURROUNDINGS) for frame in rgb2gray(video[start : start + 2]))
         return float(np.hypot(*optical_flow_ilk(one, other, radius=_RADIUS, num_warp=_WARPS)).mean())
 
     with ThreadPoolExecutor() as threads:  # the solver lets other threads run meanwhile
-        return np.asarray(list(threads.map(length, range(0, t - 1, every))), np.float64)
+        return np.asarray(list(threads.map(length, range(first, t - 1, every))), np.float64)

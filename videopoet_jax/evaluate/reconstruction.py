@@ -8,7 +8,8 @@
 PSNR is of the error of all pixels of all clips together (a mean of decibels would be infinite for one exact copy), SSIM
 and LPIPS are means over frames. LPIPS is AlexNet's, which its authors advise for measuring: our tokenizers train
 against VGG16's. Motion is the length of the copies' optical flow over that of the originals, of every third pair of
-frames, which is no tokenizer's rhythm.
+frames, clip by clip from another one on, so that no tokenizer's rhythm is met. A second table has each system's
+difference from the first with its interval: films are drawn anew for all systems together (`resampling`).
 """
 
 import os
@@ -19,10 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from videopoet_jax.evaluate.frechet import Frechet, compare, real_floor
+from videopoet_jax.evaluate.frechet import frechet_distance, real_floor
 from videopoet_jax.evaluate.motion import flow_length
 from videopoet_jax.evaluate.quality import block_mean, repeat_last, ssim_clip
+from videopoet_jax.evaluate.resampling import Estimate, Picked, difference, draw_films, estimate
 
+FIGURES = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "fvd": ("FVD", 0)}  # label, digits
 SPLITS, RESAMPLES, SEED, FLOW_EVERY = 20, 200, 0, 3
 
 Clips = UInt8[np.ndarray, "b t h w 3"]
@@ -47,10 +50,10 @@ class Row(NamedTuple):
     """One system; `bits_per_pixel`, `codes_used` and `vocabulary_size` are None for what has no codes."""
 
     name: str
-    psnr: float | None  # None: exact copies
-    ssim: float
-    lpips: float
-    fvd: Frechet
+    psnr: Estimate  # infinite: exact copies
+    ssim: Estimate
+    lpips: Estimate
+    fvd: Estimate
     motion: float | None  # None: nothing moves in the originals
     bits_per_pixel: float | None
     codes_used: int | None
@@ -92,11 +95,13 @@ def load_judges(weights: str | os.PathLike) -> Judges:
 
 
 class Tally:
-    """Sums over the clips of one system."""
+    """What is kept of the clips of one system: a few numbers and I3D's features of each."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.vocabulary_size, self.tokens = name, None, 0
-        self.error, self.ssim, self.lpips, self.motion = 0.0, 0.0, 0.0, 0.0
+        self.name, self.vocabulary_size, self.tokens, self.motion = name, None, 0, 0.0
+        self.error: list[float] = []  # summed over all values of a clip
+        self.ssim: list[float] = []
+        self.lpips: list[float] = []
         self.features: list[np.ndarray] = []
         self.codes = np.zeros(0, np.int64)
 
@@ -109,31 +114,44 @@ class Tally:
             )
         lpips, features = judges.lpips(truth, copies.video), judges.features(copies.video)
         truth, video = truth[:count], copies.video[:count]
-        self.error += float(np.sum((truth.astype(np.float64) - video) ** 2))
-        self.ssim += float(np.sum(ssim_clip(truth, video)))
-        self.lpips += float(np.sum(lpips[:count]))
-        self.motion += float(sum(flow_length(clip, FLOW_EVERY).sum() for clip in video))
-        self.features.append(features[:count])
+        self.motion += motion(video, len(self.error))
+        self.error += np.sum((truth.astype(np.float64) - video) ** 2, axis=(1, 2, 3, 4)).tolist()
+        self.ssim += np.asarray(ssim_clip(truth, video), np.float64).tolist()
+        self.lpips += np.asarray(lpips[:count], np.float64).tolist()
+        self.features += list(features[:count])
         if copies.codes is not None:
             codes = copies.codes[:count]
             self.codes, self.tokens = np.union1d(self.codes, codes), self.tokens + codes.size
             self.vocabulary_size = copies.vocabulary_size
 
-    def row(self, real: Float[np.ndarray, "b v"], films: list[str], values: int, motion: float, floor: float) -> Row:
-        """`films`: of each clip; `values`: numbers in all originals (3 a pixel); `motion`: the sum of their flow."""
-        made, coded = np.concatenate(self.features), self.vocabulary_size is not None
-        mean = self.error / values
+    def row(self, real: Float[np.ndarray, "b v"], draws: list[Picked], values: int, moved: float) -> Row:
+        """`values`: numbers in one original (3 a pixel); `moved`: the sum of the originals' flow."""
+        clips, made, coded = len(real), np.stack(self.features), self.vocabulary_size is not None
+        error, ssim, lpips = (np.asarray(x) for x in (self.error, self.ssim, self.lpips))
+
+        def psnr(picked: Picked) -> float:
+            mean = error[picked].mean() / values
+            return float(10 * np.log10(255**2 / mean)) if mean else float("inf")
+
+        figures = (
+            psnr,
+            lambda picked: ssim[picked].mean(),
+            lambda picked: lpips[picked].mean(),
+            lambda picked: frechet_distance(real[picked], made[picked]),
+        )
         return Row(
             self.name,
-            float(10 * np.log10(255**2 / mean)) if mean else None,
-            self.ssim / len(made),
-            self.lpips / len(made),
-            compare(real, made, films, floor=floor, resamples=RESAMPLES, seed=SEED),
-            self.motion / motion if motion else None,
-            self.tokens * float(np.log2(self.vocabulary_size)) / (values / 3) if coded else None,
+            *(estimate(figure, clips=clips, draws=draws) for figure in figures),
+            self.motion / moved if moved else None,
+            self.tokens * float(np.log2(self.vocabulary_size)) / (clips * values / 3) if coded else None,
             len(self.codes) if coded else None,
             self.vocabulary_size,
         )
+
+
+def motion(clips: Clips, number: int) -> float:
+    """The sum of the flow of every third pair of frames; `number`: of the first of these clips among all."""
+    return float(sum(flow_length(clip, FLOW_EVERY, i % FLOW_EVERY).sum() for i, clip in enumerate(clips, start=number)))
 
 
 def evaluate(
@@ -142,56 +160,74 @@ def evaluate(
     judges: Judges,
     on_batch: Callable[[int], None] = lambda clips: None,
 ) -> Report:
-    """Scores every system on the same clips, in memory that grows only by 400 features a clip.
+    """Scores every system on the same clips, in memory that grows only by 400 features a clip and system.
 
     All batches but the last have one size; the last is filled up with its last clip, so that nothing compiles twice.
     """
     tallies = {name: Tally(name) for name in systems}
-    real, films, motion, shape, size = [], [], 0.0, None, None
+    real, films, moved, shape, size = [], [], 0.0, None, None
     for batch, names in batches:
+        moved += motion(batch, len(films))
         films += names
         size, count = size or len(batch), len(batch)
         full = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
         shape = batch.shape[1:]
         real.append(judges.features(full)[:count])
-        motion += float(sum(flow_length(clip, FLOW_EVERY).sum() for clip in batch))
         for name, copy in systems.items():
             tallies[name].add(full, copy(full), judges, count)
-        on_batch(sum(map(len, real)))
-    if sum(map(len, real)) < 4:
-        raise ValueError(f"{sum(map(len, real))} clips: a Fréchet distance and its floor need 4; give longer videos.")
-    features = np.concatenate(real)
+        on_batch(len(films))
+    if len(films) < 4:
+        raise ValueError(f"{len(films)} clips: a Fréchet distance and its floor need 4; give longer videos.")
+    features, values = np.concatenate(real), int(np.prod(shape))
+    draws = draw_films(films, resamples=RESAMPLES, seed=SEED)
+    rows = [tally.row(features, draws, values, moved) for tally in tallies.values()]
     floor = real_floor(features, splits=SPLITS, seed=SEED)
-    values = len(features) * int(np.prod(shape))
-    rows = [tally.row(features, films, values, motion, floor) for tally in tallies.values()]
     return Report(rows, len(features), len(set(films)), *shape[:3], floor)
 
 
+def number(value: float | None, digits: int, missing: str = "–", sign: str = "") -> str:
+    """A figure as tables show it; `missing` where there is none or it is infinite."""
+    return missing if value is None or not np.isfinite(value) else f"{value:{sign}.{digits}f}"
+
+
 def to_markdown(report: Report) -> str:
-    """The table that is printed."""
-
-    def number(value: float | None, digits: int, missing: str = "") -> str:
-        return missing if value is None else f"{value:.{digits}f}"
-
+    """The tables that are printed: the figures, and what each system has more than the first."""
+    about = f"{report.clips} clips of {report.films} films, {report.frames}×{report.height}×{report.width}"
     lines = [
-        f"| {report.clips} clips of {report.films} films, {report.frames}×{report.height}×{report.width} "
-        "| PSNR dB | SSIM | LPIPS "
-        "| FVD (95 %) | bits a pixel | codes used | motion |",
+        f"| {about} | PSNR dB | SSIM | LPIPS | FVD (95 %) | bits a pixel | codes used | motion |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in report.rows:
         codes = "" if r.codes_used is None else f"{r.codes_used / r.vocabulary_size:.1%} of {r.vocabulary_size:,}"
         lines.append(
-            f"| {r.name} | {number(r.psnr, 2, 'exact')} | {r.ssim:.3f} | {r.lpips:.3f} "
-            f"| {r.fvd.distance:.0f} ({number(r.fvd.low, 0, '–')} … {number(r.fvd.high, 0, '–')}) "
-            f"| {number(r.bits_per_pixel, 4)} | {codes} | {number(r.motion, 2, '–')} |"
+            f"| {r.name} | {number(r.psnr.value, 2, 'exact')} | {r.ssim.value:.3f} | {r.lpips.value:.3f} "
+            f"| {r.fvd.value:.0f} ({number(r.fvd.low, 0)} … {number(r.fvd.high, 0)}) "
+            f"| {number(r.bits_per_pixel, 4, '')} | {codes} | {number(r.motion, 2)} |"
         )
     halves = f"real against real, {report.clips // 2} clips each"
     lines.append(f"| {halves} | | | | {report.floor:.0f} | | | 1 |")
+    first, *others = report.rows
+    lines += ["", f"| more than {first.name} (95 %) | {' | '.join(label for label, _ in FIGURES.values())} |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in others:
+        cells = []
+        for name, (_, digits) in FIGURES.items():
+            more = difference(getattr(row, name), getattr(first, name))
+            low, value, high = (number(x, digits, sign="+") for x in (more.low, more.value, more.high))
+            cells.append(f"{value} ({low} … {high})")
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def to_json(report: Report) -> dict:
-    """The same, with every digit."""
-    rows = [{**row._asdict(), "fvd": row.fvd._asdict()} for row in report.rows]
+    """The same, with every digit; null where a figure is infinite or unknown."""
+
+    def plain(e: Estimate) -> dict[str, float | None]:
+        return {"value": e.value if np.isfinite(e.value) else None, "low": e.low, "high": e.high}
+
+    rows = []
+    for row in report.rows:
+        figures = {name: plain(getattr(row, name)) for name in FIGURES}
+        more = {n: plain(difference(getattr(row, n), getattr(report.rows[0], n))) for n in FIGURES}
+        rows.append({**row._asdict(), **figures, "more_than_first": more})
     return {**report._asdict(), "rows": rows}
