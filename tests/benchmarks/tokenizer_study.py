@@ -12,7 +12,7 @@ sheet.png copies, curves.png how the rows learned. The same command goes on wher
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -38,7 +38,7 @@ MAGVIT1 = {
     "model.pooled": True,
     "model.adaptive": False,
     "model.kernel_time": (3, 3, 3),
-    "train.learning_rate": 3e-3,
+    "train.learning_rate": 1.5e-3,
 }
 PICTURES = {"model.kernel_time": (1, 1, 1), "model.strides": ((1, 2, 2), (1, 1, 1))}
 # The others fold 4×4 pixels into channels first, as the config `fast` does. This one folds 2×2, and has one stage more,
@@ -95,11 +95,11 @@ def shrink(films: list[Path], folder: Path) -> Path:
     return folder
 
 
-def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> None:
-    """Trains row `name` on one core, unless it is trained: its directory RUNS/name gets a `model`, and a `log.txt`."""
+def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> bool:
+    """Trains row `name` on one core, unless it is trained: RUNS/name gets a `model`, and a `log.txt`. Is it there?"""
     folder = runs / name
     if (folder / "model" / "config.json").exists():
-        return
+        return True
     changes = {"data.root": clips, "train.steps": steps, **ROWS[name]}
     settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     run = ["train", "--config", "video_tokenizer:study", "--workdir", folder, "--checkpoint-every", "100"]
@@ -107,9 +107,8 @@ def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> None:
     command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}}); {MAIN}"]
     with (folder / "log.txt").open("a") as log:
         done = subprocess.run([*command, *run, "--export", folder / "model", *settings], stdout=log, stderr=log)
-    if done.returncode:
-        raise SystemExit(f"{name}: its training ended with {done.returncode}; see {folder / 'log.txt'}.")
-    print(f"{name}: trained", flush=True)
+    print(f"{name}: " + (f"ended with {done.returncode}" if done.returncode else "trained"), flush=True)
+    return done.returncode == 0
 
 
 def train_all(clips: Path, runs: Path, steps: str) -> None:
@@ -118,21 +117,17 @@ def train_all(clips: Path, runs: Path, steps: str) -> None:
     for core in os.sched_getaffinity(0):
         cores.put(core)
 
-    def one(name: str) -> None:
+    def one(name: str) -> bool:
         core = cores.get()
         try:
-            train(name, clips, runs, steps, core)
+            return train(name, clips, runs, steps, core)
         finally:
             cores.put(core)
 
     with ThreadPoolExecutor(cores.qsize()) as pool:
-        rows = [pool.submit(one, name) for name in ROWS]
-        try:
-            for row in as_completed(rows):
-                row.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        trained = list(pool.map(one, ROWS))
+    if failed := [name for name, done in zip(ROWS, trained, strict=True) if not done]:
+        raise SystemExit(f"{', '.join(failed)}: not trained, see log.txt there; the same command tries again.")
 
 
 def draw(runs: Path, films: list[Path]) -> None:

@@ -38,7 +38,7 @@ def test_the_command_writes_what_it_prints(folder, tmp_path, monkeypatch, capsys
     assert nano["bits_per_pixel"] == pytest.approx(18 * 18 / (9 * 32 * 48)) and nano["vocabulary_size"] == 2**18
     assert 1 <= nano["codes_used"] <= 5 * 18 and nano["psnr"]["value"] > 10 and nano["motion"] > 0 == still["motion"]
     assert (figures["clips"], figures["videos"], len(figures["left_out"]), figures["frames"]) == (5, 2, 1, 9)
-    assert f"| nano | {nano["psnr"]["value"]:.2f} |" in printed.out and "left out: 1." in printed.out
+    assert f"| nano | {nano['psnr']['value']:.2f} |" in printed.out and "left out: 1." in printed.out
 
 
 @pytest.mark.parametrize(

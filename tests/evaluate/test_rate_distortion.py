@@ -151,6 +151,20 @@ def test_the_picture_has_a_panel_for_each_figure_that_was_measured(tmp_path):
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
 
 
+def test_every_tokenizer_is_drawn(tmp_path):
+    """More of them than there are colours: each adds something to the picture."""
+    curve = [Point(rate, {"psnr": 20.0, "encode_ms": 1.0, "decode_ms": 1.0}) for rate in (0.1, 0.9)]
+    points = {
+        f"codes {i}": [Point(0.1 + i / 10, {"psnr": 20.0 + i, "encode_ms": 1.0, "decode_ms": 2.0})] for i in range(6)
+    }
+    pictures = set()
+    for count in (4, 5, 6):
+        drawn = dict(list(points.items())[:count])
+        save_rate_figure(tmp_path / "a.png", {"H.265": [curve]}, drawn, title="", labels=labels(64, 64))
+        pictures.add((tmp_path / "a.png").read_bytes())
+    assert len(pictures) == 3
+
+
 def test_labels_say_how_many_scales_fit():
     assert [labels(size, 256)["ms_ssim"] for size in (256, 64, 12)] == [
         "MS-SSIM (5 scales)", "MS-SSIM (3 scales)", "MS-SSIM (1 scale)"

@@ -23,11 +23,16 @@ def test_a_saved_tree_is_read_back_exactly(saved):
     assert read_config(saved, "video_tokenizer", ["code_bits", "patch"]) == {"code_bits": 18, "patch": [1, 4, 4]}
 
 
-def test_bfloat16_halves_the_bytes_and_keeps_integers(tmp_path):
-    save_params(tmp_path, {"w": np.full(4, 1.5, np.float32), "n": np.array([2**20 + 1])})
+def test_bfloat16_halves_the_bytes_and_keeps_integers_and_tables_of_codes(tmp_path):
+    table = np.full(4, 1.001, np.float32)
+    save_params(
+        tmp_path, {"w": table, "n": np.array([2**20 + 1]), "codes": {"codebook": table}, "codebooks": {"e": table}}
+    )
     tree = load_params(tmp_path, dtype=None)
     assert tree["w"].dtype.name == "bfloat16"
     assert tree["n"][0] == 2**20 + 1
+    for kept in (tree["codes"]["codebook"], tree["codebooks"]["e"]):
+        np.testing.assert_array_equal(kept, table)
 
 
 def test_flatten_and_unflatten_are_inverse():

@@ -40,12 +40,6 @@ def test_code_usage_counts_distinct_codes():
     assert float(losses.code_usage(jnp.array([[0, 1], [1, 0]]), 2)) == 1.0  # a table that is used up
 
 
-def test_a_table_of_codes_is_not_rounded_with_the_network():
-    params = {"encoder": {"kernel": jnp.array([1.001])}, "codes": {"codebook": jnp.array([1.001])}}
-    cast = losses.cast_network(params, jnp.bfloat16)
-    assert cast["encoder"]["kernel"].dtype == jnp.bfloat16 and cast["codes"]["codebook"].dtype == jnp.float32
-
-
 @pytest.fixture
 def video():
     video = np.zeros((2, 5, 16, 16, 3), np.uint8)

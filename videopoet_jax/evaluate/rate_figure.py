@@ -1,5 +1,6 @@
 """The picture of a rate–distortion comparison: one panel a figure, codecs as curves, tokenizers as points."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from videopoet_jax.pretrained.files import write_atomically
 
 _CODECS = ("#0072b2", "#56b4e9", "#d55e00", "#666666")  # Okabe and Ito 2008: told apart by the colour-blind too
 _TOKENIZERS = ("#009e73", "#cc79a7", "#e69f00", "#000000")
+_MARKERS = ("*", "D", "s", "^")  # another one after every round of colours
 _ACROSS = 3
 _STYLE = {"font.size": 8, "axes.titlesize": 8.5, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -68,14 +70,14 @@ def save_rate_figure(
 
 def _draw(axis, name: str, codecs: Mapping, tokenizers: Mapping, line: str = "-") -> None:
     second = name == "decode_ms"  # of two figures in one panel
-    for colour, (label, clips) in zip(_CODECS, codecs.items(), strict=False):
+    for colour, (label, clips) in zip(itertools.cycle(_CODECS), codecs.items(), strict=False):
         rates, values = mean_curve(clips, name)
         axis.plot(rates, values, line, color=colour, label=label, linewidth=1.4)
-    for colour, (label, points) in zip(_TOKENIZERS, tokenizers.items(), strict=False):
+    looks = itertools.cycle(itertools.product(_MARKERS, _TOKENIZERS))
+    for (shape, colour), (label, points) in zip(looks, tokenizers.items(), strict=False):
         rate = np.mean([p.rate for p in points])
         value = np.mean([p.figures[name] for p in points])
         axis.axvline(rate, color=colour, linestyle=":", linewidth=0.8)
         face = "white" if second else colour
-        marker = "o" if name in COST else "*"
-        size = 5 if name in COST else 10
-        axis.plot(rate, value, marker, color=colour, markerfacecolor=face, label=label, markersize=size, clip_on=False)
+        size = (9 if shape == "*" else 5) - 2 * (name in COST)
+        axis.plot(rate, value, shape, color=colour, markerfacecolor=face, label=label, markersize=size, clip_on=False)

@@ -1,8 +1,22 @@
-"""The dtype that a model computes in when nothing else is asked for."""
+"""The dtype that a model computes in."""
+
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from videopoet_jax.pretrained import is_table
 
 
 def compute_dtype(name: str | None = None) -> str:
     """`name`, or what suits the machine: float32 on a CPU, which is slow at anything else, bfloat16 on accelerators."""
     return name or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def cast_network(params: Any, dtype: Any) -> Any:
+    """Parameters in the dtype of compute; a table of codes as it is, so that every use of it names the same codes."""
+
+    def one(path: tuple, leaf: jax.Array) -> jax.Array:
+        return jnp.asarray(leaf, None if is_table(getattr(entry, "key", "") for entry in path) else dtype)
+
+    return jax.tree_util.tree_map_with_path(one, params)

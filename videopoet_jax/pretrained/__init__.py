@@ -7,6 +7,7 @@ The weights that ship lie beside this file, one folder a model. Files are Huggin
 from videopoet_jax.pretrained.files import (
     check_digests,
     digest,
+    is_table,
     load_params,
     read_config,
     resolve,
@@ -15,4 +16,14 @@ from videopoet_jax.pretrained.files import (
     write_config,
 )
 
-__all__ = ["check_digests", "digest", "load_params", "read_config", "resolve", "save_params", "shipped", "write_config"]
+__all__ = [
+    "check_digests",
+    "digest",
+    "is_table",
+    "load_params",
+    "read_config",
+    "resolve",
+    "save_params",
+    "shipped",
+    "write_config",
+]

@@ -16,6 +16,7 @@ import numpy as np
 
 FORMAT_VERSION = 1
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+TABLES = {"codebook", "codebooks"}  # names of a quantizer's parameters
 _HERE = Path(__file__).parent
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 
@@ -129,15 +130,24 @@ def as_dtype(name: str | None) -> np.dtype | None:
     return _DTYPES[str(name)]
 
 
+def is_table(names: Iterable[str]) -> bool:
+    """Whether a parameter of that path is a quantizer's table of codes: rounded, it would name other codes.
+
+    `codes codebook → True`, `encoder conv_in kernel → False`
+    """
+    return not TABLES.isdisjoint(names)
+
+
 def save_params(directory: str | os.PathLike, tree: Mapping[str, Any], dtype: str | None = "bfloat16") -> None:
-    """Writes `model.safetensors`, floating-point leaves cast to `dtype`, integer leaves as they are."""
+    """Writes `model.safetensors`: floating-point leaves cast to `dtype`, integers and tables of codes as they are."""
     from safetensors.numpy import save_file
 
     target = as_dtype(dtype)
     arrays = {name: np.asarray(value) for name, value in flatten(tree).items()}
     if target is not None:
         floats = (*_DTYPES.values(), np.dtype(np.float64))
-        arrays = {n: a.astype(target) if a.dtype in floats else a for n, a in arrays.items()}
+        cast = {n for n, a in arrays.items() if a.dtype in floats and not is_table(n.split("."))}
+        arrays = {n: a.astype(target) if n in cast else a for n, a in arrays.items()}
     arrays = {n: np.ascontiguousarray(a) for n, a in sorted(arrays.items())}
     write_atomically(Path(directory) / WEIGHTS, lambda path: save_file(arrays, path, metadata={"format": "flax"}))
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from videopoet_jax.layers import gan
 from videopoet_jax.layers.objective import ADVERSARY, Aux
+from videopoet_jax.layers.precision import cast_network
 from videopoet_jax.video.discriminator import Discriminator
 from videopoet_jax.video.quantizers import make_quantizer
 from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
@@ -83,16 +84,6 @@ def bit_balance(z: Float[Array, "*n k"]) -> dict[str, Array]:
     share = jnp.mean((z > 0).astype(jnp.float32), axis=tuple(range(z.ndim - 1)))
     rarer = jnp.minimum(share, 1 - share)
     return {"bit_balance_worst": jnp.min(rarer), "bit_balance_mean": jnp.mean(rarer)}
-
-
-def cast_network(params: Any, dtype: Any) -> Any:
-    """Parameters in the dtype of compute; a table of codes as it is, so that every use of it names the same codes."""
-
-    def one(path: tuple, leaf: Array) -> Array:
-        names = [getattr(entry, "key", None) for entry in path]
-        return leaf if "codebook" in names else leaf.astype(dtype)
-
-    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def make_loss(

@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
-from videopoet_jax.layers.precision import compute_dtype
+from videopoet_jax.layers.precision import cast_network, compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.video.blocks import Chunk, Size3
@@ -210,7 +210,7 @@ class VideoTokenizer:
         self.config = {key: dict(v) if isinstance(v, Mapping | ConfigDict) else v for key, v in config.items()}
         self.model = build(config)
         self.dtype = jnp.dtype(compute_dtype(dtype))
-        self.params = jax.tree.map(lambda p: jnp.asarray(p, self.dtype), dict(params))
+        self.params = cast_network(dict(params), self.dtype)
 
     @classmethod
     def from_pretrained(
