@@ -3,6 +3,7 @@
 #   ./launch/benchmark.sh tokenizers [--help | NAME …]    speed and memory on a CPU
 #   ./launch/benchmark.sh accelerator [--help | NAME …]   speed on a GPU
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
+#   ./launch/benchmark.sh perceptual_twins WEIGHTS        the same of LPIPS and I3D, which judge
 # Everything is installed into an environment of its own, .venv-benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,9 +14,9 @@ COST="3 GB to download, 7 GB on disk where pip chooses PyTorch for CUDA, 2 GB wh
 NEEDED_MB=10000
 
 case "${1:-}" in
-    tokenizers | faithful) install_into_venv benchmark ;;
+    tokenizers | faithful | perceptual_twins) install_into_venv benchmark ;;
     accelerator) install_into_venv benchmark,cuda ;;
-    *) fail "benchmark '${1:-}': unknown; use tokenizers, accelerator or faithful." ;;
+    *) fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, faithful or perceptual_twins." ;;
 esac
 if [ ! -e "$VENV/.peers" ]; then
     # Without what they require: fairseq (for one) does not install on a Python of today, and is not used.

@@ -1,7 +1,6 @@
 """LPIPS and I3D against forward passes written a second time, in PyTorch from the papers, on the real weights.
 
-    pip install torch pillow
-    python tests/benchmarks/perceptual_twins.py WEIGHTS [--sample FILE.gif --labels label_map.txt]
+    ./launch/benchmark.sh perceptual_twins WEIGHTS [--sample FILE.gif --labels label_map.txt]
 
 WEIGHTS is the folder that `launch/fetch_weights.sh` wrote. Prints JSON lines and exits 1 where a relative difference
 (the largest over the largest value) is above 1e-4.

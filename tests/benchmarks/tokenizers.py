@@ -108,22 +108,16 @@ def compare(name: str, case: Case) -> contest.Contestant:
     return mine
 
 
-def fitted(x: list[float], y: list[float]) -> tuple[float, float, float]:
-    """Least squares of the relative error: slope, start, and the worst relative distance from the line."""
-    import numpy as np
-
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    slope, start = np.polyfit(x, y, 1, w=1 / y)
-    return slope, start, float(np.max(np.abs(start + slope * x - y) / y))
-
-
 def growth(name: str, unit: str, amounts: dict[float, contest.Contestant]) -> None:
-    """Is processor time linear, and memory constant, in the number of frames or the area of a picture?"""
-    slope, start, off = fitted(list(amounts), [side.cpu_median for side in amounts.values()])
-    more = {"start": contest.rounded(start), "off_the_line": contest.rounded(off)}
-    contest.line(f"streaming, processor seconds a {unit}", slope, None, "s", 1, **more)
-    first, last = list(amounts.values())[0], list(amounts.values())[-1]
-    contest.line(f"streaming, peak memory at most {name}, against the least", last.peak_mb, first.peak_mb, "MB", 1)
+    """Is processor time linear, and memory constant, in the number of frames or the area of a picture?
+
+    Linear: a further one costs no more at the end than at the beginning. The goals leave room for noise.
+    """
+    x, sides = list(amounts), list(amounts.values())
+    begin, end = ((sides[i + 1].cpu_median - sides[i].cpu_median) / (x[i + 1] - x[i]) for i in (0, len(x) - 2))
+    contest.line(f"streaming, processor seconds a further {unit}, at most {name} against few", end, begin, "s", 0.8)
+    first, last = sides[0], sides[-1]
+    contest.line(f"streaming, peak memory at most {name}, against few", last.peak_mb, first.peak_mb, "MB", 0.95)
 
 
 def main() -> None:

@@ -46,6 +46,17 @@ def test_statistics_are_float32():
     assert_allclose(np.asarray(y, np.float32).std(), 1.0, atol=0.02)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_little_variation_beside_a_large_mean_is_not_magnified(causal):
+    """Squares of 2,000 are rounded to quarters in float32: around zero, a variance of 0.01 would be lost in them."""
+    x = (2000.0 * np.sign(features(1, 2, 1, 1, 8)) + 0.1 * features(1, 2, 8, 8, 8)).astype(np.float32)
+    groups = x.astype(np.float64).reshape(1, 2, 64, 8, 1)  # a channel a group
+    axes = (2, 4) if causal else (1, 2, 4)
+    mean, var = groups.mean(axes, keepdims=True), groups.var(axes, keepdims=True)
+    expected = ((groups - mean) / np.sqrt(var + EPSILON)).reshape(x.shape)
+    assert_allclose(normalize(jnp.asarray(x), 8, causal), expected, atol=0.02)
+
+
 def test_upsampling_repeats_then_drops():
     x = jnp.asarray(np.arange(3, dtype=np.float32)).reshape(1, 3, 1, 1, 1)
     assert_array_equal(upsample_nearest(x, (2, 1, 1), drop_first=True).ravel(), [0, 1, 1, 2, 2])

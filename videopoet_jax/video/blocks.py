@@ -47,15 +47,20 @@ def normalize(x: Float[Array, "b t h w c"], groups: int, causal: bool) -> Float[
     """
     channels = x.shape[-1]
     x32 = x.astype(jnp.float32)
-    # Sums over pixels first, groups after: two plain reductions, and x is then read once more for the affine map alone.
-    means = jnp.mean(x32, axis=(2, 3))
-    squares = jnp.mean(jnp.square(x32), axis=(2, 3))
-    if not causal:
-        means, squares = (jnp.mean(s, axis=1, keepdims=True) for s in (means, squares))
-    means, squares = (jnp.mean(s.reshape(*s.shape[:2], groups, -1), axis=-1) for s in (means, squares))
-    scale = jax.lax.rsqrt(jnp.maximum(squares - jnp.square(means), 0.0) + EPSILON)
-    scale, means = (jnp.repeat(s, channels // groups, axis=-1)[:, :, None, None] for s in (scale, means))
-    return ((x32 - means) * scale).astype(x.dtype)
+    # Moments of channels by plain sums over pixels, groups after. They are taken around one of the pixels: around zero,
+    # what varies little beside its mean would be rounded to a variance of nothing, and a thousandfold be let through.
+    around = x32[:, :, :1, :1]
+    apart = x32 - around
+    means = jnp.mean(apart, axis=(2, 3))
+    variances = jnp.mean(jnp.square(apart), axis=(2, 3)) - jnp.square(means)
+    means = means + around[:, :, 0, 0]
+    means, variances = (m.reshape(*m.shape[:2], groups, -1) for m in (means, variances))
+    axes = -1 if causal else (1, -1)
+    mean = jnp.mean(means, axis=axes, keepdims=True)
+    variance = jnp.mean(variances + jnp.square(means - mean), axis=axes, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + EPSILON)
+    scale, mean = (jnp.repeat(s[..., 0], channels // groups, axis=-1)[:, :, None, None] for s in (scale, mean))
+    return ((x32 - mean) * scale).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
