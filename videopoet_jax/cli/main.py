@@ -55,12 +55,14 @@ def tune_xla(command: str) -> None:
     """Options of XLA that must be set before JAX starts; they change what a CPU does and nothing else.
 
     Matrix products through YNNPACK: measured 1.3 to 4 times faster convolutions, forward and backward (jaxlib 0.10.2,
-    the only version that is known to have the option). While training, every core is a device of its own, with a
-    share of the batch: 2.8 times faster on 2 cores than one device with two threads.
+    the only version that is known to have the option). Each product by itself: fused with what follows it, it may write
+    over a donated operand that it has yet to read, and a step of Muon then goes astray, without a word. While training,
+    every core is a device of its own, with a share of the batch: 2.8 times faster on 2 cores than one device with two
+    threads.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib") == "0.10.2" and "ynn_fusion_type" not in flags:
-        flags += " --xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+        flags += " --xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
     if command == "train" and "host_platform_device_count" not in flags:
         flags += f" --xla_force_host_platform_device_count={cores()}"
     os.environ["XLA_FLAGS"] = flags.strip()
