@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from videopoet_jax.pretrained import is_table
 
@@ -16,7 +17,7 @@ def compute_dtype(name: str | None = None) -> str:
 def cast_network(params: Any, dtype: Any) -> Any:
     """Parameters in the dtype of compute; a table of codes as it is, so that every use of it names the same codes."""
 
-    def one(path: tuple, leaf: jax.Array) -> jax.Array:
+    def one(path: tuple, leaf: jax.Array | np.ndarray) -> jax.Array:
         return jnp.asarray(leaf, None if is_table(getattr(entry, "key", "") for entry in path) else dtype)
 
     return jax.tree_util.tree_map_with_path(one, params)
