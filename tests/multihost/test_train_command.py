@@ -34,7 +34,7 @@ GAME = {  # all that `base` has: pictures between the clips, a discriminator tha
     "train.ema_decay": "0.9",
     "train.steps": "4",
 }
-PATIENCE = 240  # seconds
+PATIENCE = 900  # seconds
 
 
 def begin(folder, devices, *options, config="nano", settings=GAME, **environment):
