@@ -30,7 +30,7 @@ from videopoet_jax.audio.soundstream import SoundStream  # noqa: E402
 from videopoet_jax.cli.configuration import load_config  # noqa: E402
 from videopoet_jax.video import lfq  # noqa: E402
 from videopoet_jax.video.losses import discriminator  # noqa: E402
-from videopoet_jax.video.tokenizer import build  # noqa: E402
+from videopoet_jax.video.model import build  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 from twins import magvit2, soundstream, weights  # noqa: E402

@@ -18,7 +18,7 @@ from flax import linen as nn
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.layers import gan
 from videopoet_jax.video import losses
-from videopoet_jax.video.tokenizer import build, init_params
+from videopoet_jax.video.model import build, init_params
 
 
 def kept(function, init, clip: jax.ShapeDtypeStruct) -> float:

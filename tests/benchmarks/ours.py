@@ -42,7 +42,8 @@ def video_tokenizer(variant: str, dtype: str):
     import numpy as np
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.video.tokenizer import VideoTokenizer, build
+    from videopoet_jax.video.model import build
+    from videopoet_jax.video.tokenizer import VideoTokenizer
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").model
     return VideoTokenizer(config.to_dict(), random_params(build(config), (1, 1, 16, 16, 3)), dtype=dtype), np
@@ -91,7 +92,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     from videopoet_jax.training.compilation import CompiledStep
     from videopoet_jax.training.loop import to_devices
     from videopoet_jax.video import losses
-    from videopoet_jax.video.tokenizer import build, init_params
+    from videopoet_jax.video.model import build, init_params
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}")
     config.loss.perceptual, config.loss.dtype, config.adversary.start = 0.0, "float32", 0
@@ -171,14 +172,13 @@ def stream(frames: int, side: int) -> Callable[[], object]:
     jax_as_the_command_line("tokenize")
     import numpy as np
 
-    from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    film = Stream(VideoTokenizer.from_pretrained("nano", dtype="float32"))
+    tokenizer = VideoTokenizer.from_pretrained("nano", dtype="float32")
     chunk = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
 
     def work() -> None:
-        for _ in film.reconstruct(chunk for _ in range(frames)):
+        for _ in tokenizer.reconstruct_pieces(chunk for _ in range(frames)):
             pass
 
     return work

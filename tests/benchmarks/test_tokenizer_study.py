@@ -9,7 +9,7 @@ import pytest
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.video import losses
-from videopoet_jax.video.tokenizer import build, init_params
+from videopoet_jax.video.model import build, init_params
 
 ROWS = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))["ROWS"]
 

@@ -30,7 +30,7 @@ from videopoet_jax.parallel import batch_sharding, make_mesh, replicated  # noqa
 from videopoet_jax.training.state import TrainState  # noqa: E402
 from videopoet_jax.training.step import Adversary, make_train_step  # noqa: E402
 from videopoet_jax.video import losses  # noqa: E402
-from videopoet_jax.video.tokenizer import build, init_params  # noqa: E402
+from videopoet_jax.video.model import build, init_params  # noqa: E402
 
 GIB = 2**30
 HBM_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # cloud.google.com/tpu/docs, system architecture

@@ -19,7 +19,8 @@ from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import VideoWriter, probe, read_audio, read_video, write_video
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.evaluate.quality import psnr
-from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
+from videopoet_jax.video.model import build, init_params
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 VIDEO = dict(
     patch=(1, 2, 2), strides=((4, 4, 4),), quantizer=dict(name="lfq", bits=10), causal=True, pooled=False,

@@ -66,7 +66,7 @@ def module_class(model_type: str):
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.lm.transformer import PrefixLM
     from videopoet_jax.text.t5 import T5Encoder
-    from videopoet_jax.video.tokenizer import VideoTokenizerModel
+    from videopoet_jax.video.model import VideoTokenizerModel
 
     return {
         "videopoet_audio_tokenizer": SoundStream,

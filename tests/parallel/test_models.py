@@ -23,7 +23,8 @@ from videopoet_jax.training.state import create_state
 from videopoet_jax.training.step import Adversary, make_train_step
 from videopoet_jax.video import tokenizer as video_tokenizer
 from videopoet_jax.video.losses import initial_extra, make_loss
-from videopoet_jax.video.tokenizer import VideoTokenizer, build
+from videopoet_jax.video.model import build
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.video.tokenizer import VideoTokenizer, build
+from videopoet_jax.video.model import build
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "video_tokenizer.py"
 
@@ -58,8 +59,8 @@ def parameters(image: bool = False):
 
 
 @functools.cache
-def tokenizer() -> VideoTokenizer:
-    return VideoTokenizer(CONFIG, parameters(), dtype="float32")
+def tokenizer(chunk_frames: int | None = None) -> VideoTokenizer:
+    return VideoTokenizer(CONFIG, parameters(), dtype="float32", chunk_frames=chunk_frames)
 
 
 @pytest.fixture(scope="session")

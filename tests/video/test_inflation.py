@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.layers.conv import depth_to_space
 from videopoet_jax.video import inflation
-from videopoet_jax.video.tokenizer import build
+from videopoet_jax.video.model import build
 
 
 def pixels(batch, frames):

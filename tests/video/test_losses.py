@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from videopoet_jax.video import losses
-from videopoet_jax.video.tokenizer import build
+from videopoet_jax.video.model import build
 
 
 def test_entropy_weight_anneals():

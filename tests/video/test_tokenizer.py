@@ -9,13 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.configs.video_tokenizer import VARIANTS
 
 from videopoet_jax.video import blocks
-from videopoet_jax.video.tokenizer import (
-    VideoTokenizer,
-    VideoTokenizerModel,
-    build,
-    to_bytes,
-    to_pixels,
-)
+from videopoet_jax.video.model import VideoTokenizerModel, build, to_bytes, to_pixels
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 
 def clip(frames=17, side=16, batch=2, seed=0):

@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
+from videopoet_jax.layers.pieces import deal
+
 CHUNK_FRAMES = 106  # ours: the sound of a 17-frame clip is one chunk
 
 Prepare = Callable[[np.ndarray], np.ndarray]
@@ -31,18 +33,6 @@ def blocks(pieces: Iterable[Float[np.ndarray, "_s"]], size: int) -> Iterator[Flo
         rest = joined[whole:]
 
 
-def deal(pieces: Iterable[Shaped[np.ndarray, "_f *rest"]]) -> Iterator[Shaped[np.ndarray, "_n *rest"]]:
-    """Frames in pieces of any lengths → a chunk's worth at a time; the last may be shorter."""
-    rest = None
-    for piece in pieces:
-        rest = piece if rest is None else np.concatenate([rest, piece])
-        while len(rest) >= CHUNK_FRAMES:
-            yield rest[:CHUNK_FRAMES]
-            rest = rest[CHUNK_FRAMES:]
-    if rest is not None and len(rest):
-        yield rest
-
-
 class Chunks:
     """A causal network `step(past, [rows n …]) → ([rows n …], past)` over sequences, `rows` of them in a call.
 
@@ -60,7 +50,7 @@ class Chunks:
     def stream(self, pieces: Iterable[Shaped[np.ndarray, "_f *rest"]]) -> Iterator[np.ndarray]:
         """One sequence, in pieces [f …] of any lengths → what the call gives for it whole, bit for bit."""
         past = None
-        for chunk in deal(pieces):
+        for chunk in deal(pieces, CHUNK_FRAMES, CHUNK_FRAMES):
             y, past = self._next(past, chunk[None])
             yield y[0]
 

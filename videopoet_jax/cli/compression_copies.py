@@ -13,7 +13,7 @@ from videopoet_jax.evaluate.lpips import load_perceptual
 from videopoet_jax.evaluate.quality import ms_ssim, psnr_clip
 from videopoet_jax.evaluate.rate_distortion import Point, bracket
 from videopoet_jax.evaluate.vmaf import vmaf
-from videopoet_jax.video.streaming import Stream
+from videopoet_jax.video.streaming import CHUNK_FRAMES
 from videopoet_jax.video.tokenizer import VideoTokenizer
 
 MOST_DECIBELS = 100.0  # of an exact copy: infinity would make every mean infinite
@@ -34,20 +34,20 @@ class Coder:
     """A tokenizer for videos of any length, in one stream."""
 
     def __init__(self, tokenizer: VideoTokenizer) -> None:
-        self.tokenizer, self.stream = tokenizer, Stream(tokenizer)
+        self.tokenizer = tokenizer
         self.warm: set[int] = set()
 
     def encode(self, video: np.ndarray) -> np.ndarray:
         """uint8 [t h w 3] → codes [t2 h2 w2]."""
-        return np.concatenate(list(self.stream.encode([video])))
+        return np.concatenate(list(self.tokenizer.encode_pieces([video])))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes → the frames that they were, and those that the last of them was filled up with."""
-        return np.concatenate(list(self.stream.decode([codes])))
+        return np.concatenate(list(self.tokenizer.decode_pieces([codes])))
 
     def compile(self, video: np.ndarray) -> None:
         """Compiles what a video of that length needs: if causal, the same for all of more than one chunk."""
-        sample = video[: 2 + self.stream.frames] if self.stream.causal else video
+        sample = video[: 2 + CHUNK_FRAMES] if self.tokenizer.model.causal else video
         if len(sample) not in self.warm:
             self.decode(self.encode(sample))
             self.warm.add(len(sample))

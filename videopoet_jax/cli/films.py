@@ -135,11 +135,10 @@ def digests(model: str) -> dict[str, str]:
 def load(model: str, parts: Collection[str]) -> Models:
     """The tokenizers that `parts` names, on the default device."""
     from videopoet_jax.audio.tokenizer import AudioTokenizer
-    from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
     audio = AudioTokenizer.from_pretrained(model) if "audio_tokenizer" in parts else None
-    return Models(Stream(VideoTokenizer.from_pretrained(model)), audio)
+    return Models(VideoTokenizer.from_pretrained(model), audio)
 
 
 def work_through(

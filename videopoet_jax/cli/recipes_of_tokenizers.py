@@ -22,7 +22,8 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.evaluate import quality, sheets
     from videopoet_jax.video import losses
     from videopoet_jax.video.inflation import inflate
-    from videopoet_jax.video.tokenizer import VideoTokenizer, build, init_params
+    from videopoet_jax.video.model import build, init_params
+    from videopoet_jax.video.tokenizer import VideoTokenizer
 
     model, data = build(config.model.to_dict()), require(config, "data.image_share", "data.images_per_clip").data
     model.grid(data.num_frames, data.height, data.width)  # a size that does not fit is told now

@@ -23,7 +23,6 @@ def command(source, out, model, height, width, fps, report) -> None:
     from videopoet_jax.evaluate.sheets import side_by_side
     from videopoet_jax.sequence.grid import working_size
     from videopoet_jax.training.compilation import use_compilation_cache
-    from videopoet_jax.video.streaming import Stream
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
     check_targets(out, report, inputs=(source,))
@@ -34,7 +33,7 @@ def command(source, out, model, height, width, fps, report) -> None:
     frames = iterate_frames(source, fps=fps, height=height, width=width)
     total = Total(bits=math.log2(tokenizer.vocabulary_size))
     with VideoWriter(out, fps=fps) as writer:
-        for piece in Stream(tokenizer).reconstruct(groups(frames, 16)):
+        for piece in tokenizer.reconstruct_pieces(groups(frames, 16)):
             total.add(piece.truth, piece.video, piece.codes)
             for frame in side_by_side({"original": piece.truth, "tokenized": piece.video}, height=max(128, height)):
                 writer.write(frame)

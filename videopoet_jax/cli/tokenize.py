@@ -115,12 +115,12 @@ class Tokenize:
         from videopoet_jax.sequence.grid import working_size
 
         origin, fps = made_from(job.source, self.speaks, self.options), self.options["fps"]
-        info, tokenizer, store = probe(job.source), models.video.tokenizer, ArrayStore(CODES_IN_MEMORY)
+        info, tokenizer, store = probe(job.source), models.video, ArrayStore(CODES_IN_MEMORY)
         asked = {side: self.options[side] for side in ("height", "width")}
         height, width = working_size((info.height, info.width), tokenizer.stride[1:], **asked)
         frames = Counted(until_stopped(iterate_frames(job.source, fps=fps, height=height, width=width)))
         shape = tokenizer.grid(1, height, width)[1:]
-        video = store.collect(models.video.encode(groups(frames, self.chunk_frames)), shape, np.int32)
+        video = store.collect(models.video.encode_pieces(groups(frames, self.chunk_frames)), shape, np.int32)
         audio = None
         if models.audio is not None and info.has_audio:
             audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)

@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
 from videopoet_jax.layers.conv_forms import same
-from videopoet_jax.video.tokenizer import VideoTokenizerModel
+from videopoet_jax.video.model import VideoTokenizerModel
 
 
 def inflate_kernel(

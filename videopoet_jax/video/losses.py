@@ -17,8 +17,8 @@ from videopoet_jax.layers import gan
 from videopoet_jax.layers.objective import ADVERSARY, Aux
 from videopoet_jax.layers.precision import cast_network
 from videopoet_jax.video.discriminator import Discriminator
+from videopoet_jax.video.model import Config, VideoTokenizerModel, to_pixels
 from videopoet_jax.video.quantizers import make_quantizer
-from videopoet_jax.video.tokenizer import Config, VideoTokenizerModel, to_pixels
 
 
 class Perceptual(NamedTuple):

@@ -15,7 +15,6 @@ frame; it is no longer than that:
     n = 16   37 frames   →   16 | 16 | 5 and 3 times the last of them   →   4 + 4 + 2 latents
 """
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from videopoet_jax.video.tokenizer import VideoTokenizer, to_bytes, to_pixels
+from videopoet_jax.layers.pieces import deal
+from videopoet_jax.video.blocks import Chunk
+from videopoet_jax.video.model import VideoTokenizerModel, to_bytes, to_pixels
 
 CHUNK_FRAMES = 16  # Not in the paper; ours: two seconds at 8 fps. A clip of MAGVIT, which is not causal, is as long
 
@@ -37,105 +38,83 @@ class Piece(NamedTuple):
     video: UInt8[np.ndarray, "t h w 3"]
 
 
-def deal(pieces: Iterable[np.ndarray], first: int, then: int) -> Iterator[np.ndarray]:
-    """Pieces [t …] of any lengths → `first` frames, then `then` at a time; the last may be shorter.
-
-    `deal([[0 1] [2 3 4]], 3, 2) → [0 1 2] [3 4]`
-    """
-    held: list[np.ndarray] = []
-    size = first
-    for piece in pieces:
-        held.append(np.asarray(piece))
-        while sum(map(len, held)) >= size:
-            joined = held[0] if len(held) == 1 else np.concatenate(held)
-            yield joined[:size]
-            held, size = [joined[size:]], then
-    rest = np.concatenate(held) if held else np.empty(0)
-    if len(rest):
-        yield rest
-
-
-def fill(chunk: np.ndarray, size: int) -> np.ndarray:
-    """`chunk` with its last frame repeated up to `size`; what is made of the filling is dropped by the caller."""
-    return np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)]) if len(chunk) < size else chunk
+def fill(clip: np.ndarray, size: int) -> np.ndarray:
+    """`clip` [t …] with its last frame repeated up to `size`; what is made of the filling is dropped by the caller."""
+    return np.concatenate([clip, np.repeat(clip[-1:], size - len(clip), axis=0)]) if len(clip) < size else clip
 
 
 class Stream:
-    """A tokenizer for films. Only the compiled programs are kept here; each call's past lives in its iterator."""
+    """A model's compiled programs, for whole clips and for films in chunks. A film's past lives in its iterator.
 
-    def __init__(self, tokenizer: VideoTokenizer, chunk_frames: int = CHUNK_FRAMES) -> None:
-        self.tokenizer = tokenizer
-        self.time, self.causal = tokenizer.stride[0], tokenizer.model.causal
-        if chunk_frames < self.time or chunk_frames % self.time:
-            near = max(1, chunk_frames // self.time) * self.time
+    `encode_chunk(params, past, uint8 [b t h w 3], chunk)` gives (codes [b t2 h2 w2], past), `decode_chunk` the way
+    back; `past` is {} before the first chunk, and for a clip that is "whole".
+
+    Args:
+        model, dtype: the network, and what it computes in.
+        chunk_frames: of a film; None: 16, or the nearest number below it that the model's stride in time divides.
+
+    Raises:
+        ValueError: a chunk that is no multiple of the stride in time.
+    """
+
+    def __init__(self, model: VideoTokenizerModel, dtype: Any, chunk_frames: int | None = None) -> None:
+        self.model, self.dtype, self.time, self.causal = model, dtype, model.stride[0], model.causal
+        near = max(1, (chunk_frames or CHUNK_FRAMES) // self.time) * self.time
+        if chunk_frames not in (None, near):
             raise ValueError(f"{chunk_frames} frames a chunk: needs a multiple of {self.time}; use {near}.")
-        self.frames, self.latents = chunk_frames, chunk_frames // self.time
+        self.frames, self.latents = near, near // self.time
+        self.encode_chunk = jax.jit(self._encode_chunk, static_argnames="chunk")
+        self.decode_chunk = jax.jit(self._decode_chunk, static_argnames="chunk")
 
-    def encode(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Int[np.ndarray, "_t2 h2 w2"]]:
+    def encode(self, params: Any, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[np.ndarray]:
         """Frames, in pieces of any length → codes, a chunk at a time; a last group short of frames is filled up."""
-        for _, codes in self._encoded(pieces):
+        for _, codes in self._encoded(params, pieces):
             yield codes
 
-    def decode(self, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[UInt8[np.ndarray, "_t2 h2 w2 3"]]:
+    def decode(self, params: Any, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[np.ndarray]:
         """Codes, in pieces of any length → frames, a chunk at a time."""
-        past: Any = None
-        for chunk in deal(pieces, self.causal + self.latents, self.latents):
-            past, start, video = self._decode_chunk(past, chunk)
-            yield video[: len(chunk) * self.time - start]
+        past = None
+        for codes in deal(pieces, self.causal + self.latents, self.latents):
+            past, video = self._decoded(params, past, codes)
+            yield video
 
-    def reconstruct(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Piece]:
+    def reconstruct(self, params: Any, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Piece]:
         """Frames → the same number of frames, encoded and decoded, beside the truth; any number of frames will do."""
-        past: Any = None
-        for truth, codes in self._encoded(pieces):
-            past, _, video = self._decode_chunk(past, codes)
+        past = None
+        for truth, codes in self._encoded(params, pieces):
+            past, video = self._decoded(params, past, codes)
             yield Piece(truth, codes, video[: len(truth)])
 
-    def _encoded(self, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _encoded(self, params: Any, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(true frames, codes) of each chunk."""
-        params, past = self.tokenizer.params, None
-        for chunk in deal(pieces, self.causal + self.frames, self.frames):
-            if not self.causal:
-                yield chunk, np.asarray(self.tokenizer.encode(chunk).codes)
-                continue
-            self.tokenizer.grid(1, *chunk.shape[1:3])
-            first = past is None
-            filled = jnp.asarray(fill(chunk, self.frames + first))[None]
-            index, past = self._encode_first(params, filled) if first else self._encode_next(params, past, filled)
-            kept = -(-(len(chunk) - first) // self.time) + first
-            yield chunk, np.asarray(index[0, :kept])
+        past: Any = None
+        for truth in deal(pieces, self.causal + self.frames, self.frames):
+            self.model.grid(1, *truth.shape[1:3])  # or say what is wrong with the size
+            first = self.causal and past is None
+            kept = -(-(len(truth) - first) // self.time) + first
+            if self.causal:
+                filled = fill(truth, self.frames + first)[None]
+                codes, past = self.encode_chunk(params, past or {}, filled, chunk="first" if first else "next")
+            else:
+                codes, _ = self.encode_chunk(params, {}, fill(truth, kept * self.time)[None], chunk="whole")
+            yield truth, np.asarray(codes[0, :kept])
 
-    def _decode_chunk(self, past: Any, chunk: np.ndarray) -> tuple[Any, int, np.ndarray]:
-        """(past, frames that the first latent lacks, frames) of one chunk of codes."""
+    def _decoded(self, params: Any, past: Any, codes: np.ndarray) -> tuple[Any, np.ndarray]:
+        """(past, frames) of one chunk of codes."""
         if not self.causal:
-            return None, 0, self.tokenizer.decode(chunk)
+            video, past = self.decode_chunk(params, {}, jnp.asarray(codes[None], jnp.int32), chunk="whole")
+            return past, np.asarray(video[0])
         first = past is None
-        filled = jnp.asarray(fill(chunk, self.latents + first), jnp.int32)[None]
-        params = self.tokenizer.params
-        video, past = self._decode_first(params, filled) if first else self._decode_next(params, past, filled)
-        return past, (self.time - 1) * first, np.asarray(video[0])
+        filled = jnp.asarray(fill(codes, self.latents + first)[None], jnp.int32)
+        video, past = self.decode_chunk(params, past or {}, filled, chunk="first" if first else "next")
+        return past, np.asarray(video[0, : len(codes) * self.time - (self.time - 1) * first])
 
-    def _run_encoder(self, variables: dict[str, Any], video: jax.Array, chunk: str) -> tuple[jax.Array, Any]:
-        pixels = to_pixels(video).astype(self.tokenizer.dtype)
-        index, state = self.tokenizer.model.apply(variables, pixels, chunk, method="to_indices", mutable=["past"])
-        return index, state.get("past", {})
+    def _encode_chunk(self, params: Any, past: Any, video: Any, chunk: Chunk) -> tuple[jax.Array, Any]:
+        pixels, variables = to_pixels(video).astype(self.dtype), {"params": params, "past": past}
+        codes, state = self.model.apply(variables, pixels, chunk, method="to_indices", mutable=["past"])
+        return codes, state.get("past", {})
 
-    def _run_decoder(self, variables: dict[str, Any], index: jax.Array, chunk: str) -> tuple[jax.Array, Any]:
-        model, dtype = self.tokenizer.model, self.tokenizer.dtype
-        video, state = model.apply(variables, index, dtype, chunk, method="from_indices", mutable=["past"])
+    def _decode_chunk(self, params: Any, past: Any, codes: Any, chunk: Chunk) -> tuple[jax.Array, Any]:
+        variables = {"params": params, "past": past}
+        video, state = self.model.apply(variables, codes, self.dtype, chunk, method="from_indices", mutable=["past"])
         return to_bytes(video), state.get("past", {})
-
-    @functools.cached_property
-    def _encode_first(self):
-        return jax.jit(lambda params, video: self._run_encoder({"params": params}, video, "first"))
-
-    @functools.cached_property
-    def _encode_next(self):
-        return jax.jit(lambda params, past, video: self._run_encoder({"params": params, "past": past}, video, "next"))
-
-    @functools.cached_property
-    def _decode_first(self):
-        return jax.jit(lambda params, codes: self._run_decoder({"params": params}, codes, "first"))
-
-    @functools.cached_property
-    def _decode_next(self):
-        return jax.jit(lambda params, past, codes: self._run_decoder({"params": params, "past": past}, codes, "next"))

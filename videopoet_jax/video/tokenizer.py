@@ -1,8 +1,9 @@
-"""The video tokenizer: the Flax model, and `VideoTokenizer`, which holds parameters and speaks uint8 and codes.
+"""`VideoTokenizer`: load, save, frames → codes → frames.
 
-tokenizer = VideoTokenizer.from_pretrained("nano")
-codes = tokenizer.encode(video).codes          # uint8 [17 64 64 3] → int32 [5 4 4]
-video = tokenizer.decode(codes)                # and back
+    tokenizer = VideoTokenizer.from_pretrained("nano")
+    codes = tokenizer.encode(video).codes           # uint8 [17 64 64 3] → int32 [5 4 4]
+    video = tokenizer.decode(codes)                 # and back
+    for codes in tokenizer.encode_pieces(pieces)    # a film, never whole in memory; decode_pieces likewise
 
 The first frame stands alone, so a clip has 1 + 4·k frames. Any other number is filled up by repeating the last frame,
 and `decode(codes, num_frames)` cuts off what was filled in:
@@ -12,40 +13,28 @@ and `decode(codes, num_frames)` cuts off what was filled in:
 
 import dataclasses
 import functools
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from videopoet_jax.layers.precision import cast_network, compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
-from videopoet_jax.video.blocks import Chunk, Size3
-from videopoet_jax.video.decoder import Decoder
-from videopoet_jax.video.encoder import Encoder
-from videopoet_jax.video.quantizers import Penalties, make_quantizer
+from videopoet_jax.video.blocks import Size3
+from videopoet_jax.video.model import Config, VideoTokenizerModel, build, init_params
+from videopoet_jax.video.quantizers import make_quantizer
+from videopoet_jax.video.streaming import Piece, Stream
 
 MODEL_TYPE = "videopoet_video_tokenizer"
 FOLDER = "video_tokenizer"
-
-Config = Mapping[str, Any] | ConfigDict
-
-
-class Reconstruction(NamedTuple):
-    """What one pass through encoder, quantizer and decoder gives; pixels in about [-1, 1]."""
-
-    video: Float[Array, "b t h w 3"]
-    z: Float[Array, "b t2 h2 w2 k"]
-    indices: Int[Array, "b t2 h2 w2"]
 
 
 class Encoded(NamedTuple):
@@ -55,162 +44,25 @@ class Encoded(NamedTuple):
     num_frames: int
 
 
-class VideoTokenizerModel(nn.Module):
-    """MAGVIT-v2: causal encoder, quantizer, causal decoder. Per-stage fields run from pixels to latents.
+class VideoTokenizer:
+    """A video tokenizer with its parameters.
 
-    Fields: patch — pixels folded into channels before the first convolution (1 in time); strides — between stages;
-    quantizer — its name and fields (`quantizers`); causal — whether a frame sees only those before it; pooled —
-    means and nearest neighbours between stages instead of learned resampling; adaptive — AdaGN in the decoder; groups —
-    of every GroupNorm; kernel_time — taps in time of a stage's convolutions; encoder_widths, encoder_blocks,
-    decoder_widths, decoder_blocks — channels and residual blocks of each stage; decoder_middle_blocks — those before
-    the decoder's first AdaGN; upsample_kernel — of the convolutions of an upsampling; remat — compute the blocks'
-    activations again in the backward pass.
+    Args:
+        config: the fields of `VideoTokenizerModel`.
+        params: its parameters, unboxed.
+        dtype: what it computes in; None: bfloat16 on accelerators, float32 on CPU.
+        chunk_frames: frames of a film computed at once, a multiple of the stride in time; None: 16 or a few fewer. The
+            codes of a film depend on it (by rounding), not on the pieces that the film came in.
     """
 
-    patch: Size3
-    strides: tuple[Size3, ...]
-    quantizer: Config
-    causal: bool
-    pooled: bool
-    adaptive: bool
-    groups: int
-    kernel_time: tuple[int, ...]
-    encoder_widths: tuple[int, ...]
-    encoder_blocks: tuple[int, ...]
-    decoder_widths: tuple[int, ...]
-    decoder_middle_blocks: int
-    decoder_blocks: tuple[int, ...]
-    upsample_kernel: int
-    remat: bool
-
-    def setup(self) -> None:
-        shared = dict(
-            patch=self.patch,
-            strides=self.strides,
-            groups=self.groups,
-            causal=self.causal,
-            pooled=self.pooled,
-            remat=self.remat,
-        )
-        self.codes = make_quantizer(self.quantizer)
-        self.encoder = Encoder(
-            widths=self.encoder_widths,
-            blocks=self.encoder_blocks,
-            kernel_time=self.kernel_time,
-            channels=self.codes.channels,
-            **shared,
-        )
-        self.decoder = Decoder(
-            widths=self.decoder_widths,
-            middle_blocks=self.decoder_middle_blocks,
-            blocks=self.decoder_blocks,
-            kernel_time=self.kernel_time,
-            upsample_kernel=self.upsample_kernel,
-            adaptive=self.adaptive,
-            **shared,
-        )
-
-    @property
-    def stride(self) -> Size3:
-        """Pixels per latent in time, height and width: the product of the patch and of all strides."""
-        return tuple(math.prod(sizes) for sizes in zip(self.patch, *self.strides, strict=True))
-
-    def filled_frames(self, frames: int) -> int:
-        """Frames that a clip is filled up to: at stride 4 `1 2 5 6 17 → 1 5 5 9 17`; not causal, `1 4 17 → 4 4 20`."""
-        alone, time = int(self.causal), self.stride[0]
-        return alone + -(-(frames - alone) // time) * time
-
-    def grid(self, frames: int, height: int, width: int) -> Size3:
-        """Latent grid of a clip: `(17, 64, 64) → (5, 4, 4)` at stride (4, 16, 16).
-
-        Raises:
-            ValueError: no frame, or a side that is no multiple of its stride.
-        """
-        time, *space = self.stride
-        if frames < 1:
-            raise ValueError(f"{frames} frames: there is nothing to encode; give at least one.")
-        for name, size, stride in zip(("height", "width"), (height, width), space, strict=True):
-            if size < 1 or size % stride:
-                below = size // stride * stride
-                choice = f"{below} or {below + stride}" if below else f"{stride}"
-                raise ValueError(f"{name} {size}: needs a multiple of {stride}; resize or crop to {choice}.")
-        return -(-self.filled_frames(frames) // time), height // space[0], width // space[1]
-
-    def encode(self, video: Float[Array, "b t h w 3"], chunk: Chunk = "whole") -> Float[Array, "b t2 h2 w2 k"]:
-        """Pixels in [-1, 1] → latents before quantization, float32 whatever the network computes in."""
-        return self.encoder(video, chunk).astype(jnp.float32)
-
-    def decode(self, codes: Float[Array, "b t h w k"], chunk: Chunk = "whole") -> Float[Array, "b t2 h2 w2 3"]:
-        """What the quantizer makes of latents → pixels in about [-1, 1]."""
-        return self.decoder(codes, chunk)
-
-    def to_indices(self, video: Float[Array, "b t h w 3"], chunk: Chunk = "whole") -> Int[Array, "b t2 h2 w2"]:
-        """Pixels in [-1, 1] → one code for each latent position."""
-        return self.codes.indices(self.encode(video, chunk))
-
-    def from_indices(
-        self, index: Int[Array, "b t h w"], dtype: Any, chunk: Chunk = "whole"
-    ) -> Float[Array, "b t2 h2 w2 3"]:
-        """Codes → pixels in about [-1, 1], computed in `dtype`."""
-        return self.decode(self.codes.lookup(index).astype(dtype), chunk)
-
-    def penalties(self, z: Float[Array, "b t h w k"], inverse_temperature: float) -> Penalties:
-        """The quantizer's terms of the training loss."""
-        return self.codes.penalties(z, inverse_temperature)
-
-    def __call__(self, video: Float[Array, "b t h w 3"]) -> Reconstruction:
-        z = self.encode(video)
-        quantized = self.codes(z)
-        return Reconstruction(self.decode(quantized.codes.astype(video.dtype)), z, quantized.indices)
-
-
-def build(config: Config) -> VideoTokenizerModel:
-    """The module of a config; lists (as JSON has them) become tuples."""
-
-    def frozen(value: Any) -> Any:
-        if isinstance(value, Mapping | ConfigDict):
-            return {key: frozen(v) for key, v in value.items()}
-        return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
-
-    model = VideoTokenizerModel(**{key: frozen(value) for key, value in config.items()})
-    stages = len(model.strides) + 1
-    for name in ("kernel_time", "encoder_widths", "encoder_blocks", "decoder_widths", "decoder_blocks"):
-        if len(getattr(model, name)) != stages:
-            raise ValueError(
-                f"{name} {getattr(model, name)}: {stages} stages have {stages} entries, strides one fewer."
-            )
-    if model.patch[0] != 1:
-        raise ValueError(f"patch {model.patch}: the first frame stands alone, so a patch spans 1 frame; use strides.")
-    if model.pooled and model.causal:
-        raise ValueError("pooled and causal: a mean over frames sees ahead of the first; turn one of the two off.")
-    make_quantizer(model.quantizer)
-    return model
-
-
-def init_params(model: VideoTokenizerModel, key: PRNGKeyArray) -> dict[str, Any]:
-    """New parameters, boxed; they depend on no size of clip."""
-    time, height, width = model.stride
-    return model.init(key, jnp.zeros((1, time + model.causal, height, width, 3)))["params"]
-
-
-def to_pixels(video: UInt8[Array, "*b t h w 3"] | UInt8[np.ndarray, "*b t h w 3"]) -> Float[Array, "*b t h w 3"]:
-    """0 … 255 → -1 … 1."""
-    return jnp.asarray(video).astype(jnp.float32) / 127.5 - 1.0
-
-
-def to_bytes(video: Float[Array, "*b t h w 3"]) -> UInt8[Array, "*b t h w 3"]:
-    """-1 … 1 → 0 … 255, rounded and clipped."""
-    return jnp.clip(jnp.round((video.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
-
-
-class VideoTokenizer:
-    """A video tokenizer with its parameters. It computes in `dtype`: bfloat16 on accelerators, float32 on CPU."""
-
-    def __init__(self, config: Config, params: Mapping[str, Any], dtype: str | None = None) -> None:
+    def __init__(
+        self, config: Config, params: Mapping[str, Any], dtype: str | None = None, *, chunk_frames: int | None = None
+    ) -> None:
         self.config = {key: dict(v) if isinstance(v, Mapping | ConfigDict) else v for key, v in config.items()}
         self.model = build(config)
         self.dtype = jnp.dtype(compute_dtype(dtype))
         self.params = cast_network(dict(params), self.dtype)
+        self._stream = Stream(self.model, self.dtype, chunk_frames)
 
     @classmethod
     def from_pretrained(
@@ -256,7 +108,7 @@ class VideoTokenizer:
         batch = video[None] if video.ndim == 4 else video
         if missing:
             batch = np.concatenate([batch, np.repeat(batch[:, -1:], missing, axis=1)], axis=1)
-        codes = self._encode(self.params, batch)
+        codes, _ = self._stream.encode_chunk(self.params, {}, batch, chunk="whole")
         return Encoded(codes[0] if video.ndim == 4 else codes, frames)
 
     def decode(self, codes: np.ndarray | Array, num_frames: int | None = None) -> UInt8[np.ndarray, "*b t h w 3"]:
@@ -265,28 +117,50 @@ class VideoTokenizer:
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
         if codes.size == 0:
             raise ValueError(f"codes {list(codes.shape)}: there are none; encode a clip first.")
-        low, high = int(codes.min()), int(codes.max())
-        if low < 0 or high >= self.vocabulary_size:
-            raise ValueError(
-                f"codes {low} … {high}: must lie in 0 … {self.vocabulary_size - 1}; use its own tokenizer."
-            )
+        self._check_range(codes)
         batch = codes[None] if codes.ndim == 3 else codes
-        video = np.asarray(self._decode(self.params, jnp.asarray(batch, jnp.int32)))
+        video, _ = self._stream.decode_chunk(self.params, {}, jnp.asarray(batch, jnp.int32), chunk="whole")
+        video = np.asarray(video)
         if num_frames is not None and not 1 <= num_frames <= video.shape[1]:
             raise ValueError(f"num_frames {num_frames}: these codes are {video.shape[1]} frames; use 1 to as many.")
         video = video[:, :num_frames]
         return video[0] if codes.ndim == 3 else video
 
-    @functools.cached_property
-    def _encode(self):
-        def run(params, video):
-            return self.model.apply({"params": params}, to_pixels(video).astype(self.dtype), method="to_indices")
+    def encode_pieces(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Int[np.ndarray, "_t2 h2 w2"]]:
+        """The codes of a film that comes in pieces of any lengths, in constant memory; `streaming` says how.
 
-        return jax.jit(run)
+        Raises:
+            ValueError: a piece that is not uint8 [t h w 3], or sides that are no multiples of their strides.
+        """
+        return self._stream.encode(self.params, map(_checked_frames, pieces))
 
-    @functools.cached_property
-    def _decode(self):
-        def run(params, codes):
-            return to_bytes(self.model.apply({"params": params}, codes, self.dtype, method="from_indices"))
+    def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[UInt8[np.ndarray, "_t2 h2 w2 3"]]:
+        """The frames of codes that come in pieces of any lengths, in constant memory.
 
-        return jax.jit(run)
+        Raises:
+            ValueError: a code outside the vocabulary.
+        """
+        return self._stream.decode(self.params, map(self._check_range, pieces))
+
+    def reconstruct_pieces(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Piece]:
+        """A film that comes in pieces of any lengths beside its copy, chunk by chunk: as many frames as were given.
+
+        Raises:
+            ValueError: as `encode_pieces`.
+        """
+        return self._stream.reconstruct(self.params, map(_checked_frames, pieces))
+
+    def _check_range(self, codes: Any) -> Any:
+        """The codes, if they are this tokenizer's."""
+        low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+        if low < 0 or high >= self.vocabulary_size:
+            raise ValueError(
+                f"codes {low} … {high}: must lie in 0 … {self.vocabulary_size - 1}; use its own tokenizer."
+            )
+        return codes
+
+
+def _checked_frames(piece: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
+    if piece.ndim != 4 or piece.shape[-1] != 3 or piece.dtype != np.uint8:
+        raise ValueError(f"piece {piece.dtype} {list(piece.shape)}: give uint8 [t h w 3].")
+    return piece
