@@ -148,7 +148,7 @@ def main(clips: str, runs: str, weights: str, steps: str = "1000") -> None:
     films, held_out = split(Path(clips))
     folder = shrink(films, Path(runs) / "clips")
     train_all(folder, Path(runs), steps)
-    named = [part for name in ROWS for part in ("--model", Path(runs) / name / "model")]
+    named = [part for name in ROWS for part in ("--model", f"{name}={Path(runs) / name / 'model'}")]
     scored = ["evaluate", "tokenizer", *held_out, "--num-frames", "16", "--height", "128", "--width", "128"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
     drawn = ["curves", *(Path(runs) / name for name in ROWS), "--only", "psnr", "--only", "code_usage"]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from videopoet_jax.cli.named import named
 from videopoet_jax.evaluate.codecs import Codec, code
 from videopoet_jax.evaluate.lpips import load_perceptual
 from videopoet_jax.evaluate.quality import ms_ssim, psnr_clip
@@ -54,17 +55,13 @@ class Coder:
 
 
 def load_tokenizers(models: Sequence[str], height: int, width: int) -> dict[str, Coder]:
-    """Tokenizers by name: `NAME=DIR`, or a directory or shipped model that is its own name.
+    """Tokenizers by name, see `named`.
 
     Raises:
         ValueError: a name given twice, or a size that one of them does not take.
     """
     coders: dict[str, Coder] = {}
-    for model in models:
-        name, _, directory = model.rpartition("=")
-        name = name or directory
-        if name in coders:
-            raise ValueError(f"--model {model}: a second {name!r}; give each a name of its own, NAME=DIR.")
+    for name, directory in named(models).items():
         tokenizer = VideoTokenizer.from_pretrained(directory)
         tokenizer.grid(1, height, width)
         coders[name] = Coder(tokenizer)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from videopoet_jax.cli.named import named
 from videopoet_jax.cli.pieces import Pieces, batches, film_paths
 from videopoet_jax.cli.targets import check_targets
 
@@ -14,7 +15,7 @@ from videopoet_jax.cli.targets import check_targets
 @click.command()
 @click.argument("sources", metavar="CLIPS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", "models", multiple=True, required=True,
-              help="A shipped name or a directory; give it once for each tokenizer.")  # fmt: skip
+              help="A shipped name, a directory or NAME=DIR; give it once for each tokenizer.")  # fmt: skip
 @click.option("--weights", type=click.Path(path_type=Path), required=True,
               help="The folder that ./launch/fetch_weights.sh wrote.")  # fmt: skip
 @click.option("--height", type=click.IntRange(32), default=128, show_default=True)
@@ -38,7 +39,7 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
 
     use_compilation_cache()
     judges = load_judges(weights)
-    systems = {name: tokenizer(name, num_frames, height, width) for name in dict.fromkeys(models)} | PLAIN
+    systems = {n: tokenizer(m, num_frames, height, width) for n, m in named(models).items()} | PLAIN
     shape = dict(frames=num_frames, least=num_frames, fps=fps, height=height, width=width)
     videos = Pieces(paths, **shape, held_out=held_out)
     result = evaluate(
@@ -63,16 +64,16 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
         write_atomically(report, lambda path: path.write_text(data + "\n"))
 
 
-def tokenizer(name: str, frames: int, height: int, width: int) -> Callable:
+def tokenizer(model: str, frames: int, height: int, width: int) -> Callable:
     """Copies by a tokenizer; one that cannot take clips of this shape says so now, not after the others."""
     from videopoet_jax.evaluate.reconstruction import Copies
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    model = VideoTokenizer.from_pretrained(name)
-    model.grid(frames, height, width)
+    loaded = VideoTokenizer.from_pretrained(model)
+    loaded.grid(frames, height, width)
 
     def copy(clips: np.ndarray) -> Copies:
-        codes = model.encode(clips).codes
-        return Copies(np.asarray(model.decode(codes, clips.shape[1])), np.asarray(codes), model.vocabulary_size)
+        codes = loaded.encode(clips).codes
+        return Copies(np.asarray(loaded.decode(codes, clips.shape[1])), np.asarray(codes), loaded.vocabulary_size)
 
     return copy
