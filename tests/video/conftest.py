@@ -59,8 +59,8 @@ def parameters(image: bool = False):
 
 
 @functools.cache
-def tokenizer(chunk_frames: int | None = None) -> VideoTokenizer:
-    return VideoTokenizer(CONFIG, parameters(), dtype="float32", chunk_frames=chunk_frames)
+def tokenizer(chunk_frames: int | None = None, dtype: str = "float32") -> VideoTokenizer:
+    return VideoTokenizer(CONFIG, parameters(), dtype=dtype, chunk_frames=chunk_frames)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,9 @@ def tokenizer(tiny):
     return tiny.tokenizer(chunk_frames=8)
 
 
-def test_pieces_do_not_matter(tokenizer, film):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pieces_do_not_matter(tiny, film, dtype):
+    tokenizer = tiny.tokenizer(chunk_frames=8, dtype=dtype)
     whole = np.concatenate(list(tokenizer.encode_pieces([film])))
     for size in (1, 7, 20):
         pieces = [film[i : i + size] for i in range(0, len(film), size)]

@@ -11,9 +11,8 @@ def named(models: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for model in models:
-        name, _, directory = model.rpartition("=")
-        name = name or directory
+        name, _, directory = model.partition("=")
         if name in found:
             raise ValueError(f"--model {model}: a second {name!r}; give each a name of its own, NAME=DIR.")
-        found[name] = directory
+        found[name] = directory or name
     return found
