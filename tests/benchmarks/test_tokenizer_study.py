@@ -11,7 +11,8 @@ from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.video import losses
 from videopoet_jax.video.model import build, init_params
 
-ROWS = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))["ROWS"]
+STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
+ROWS = {**STUDY["ROWS"], **STUDY["FURTHER"]}
 
 
 def config_of(name):

@@ -1,17 +1,19 @@
 """Which parts of a video tokenizer earn their keep: the same data, steps, batches and optimizer for all of them.
 
-    python tests/benchmarks/tokenizer_study.py CLIPS RUNS WEIGHTS [STEPS]
+    python tests/benchmarks/tokenizer_study.py CLIPS RUNS WEIGHTS [STEPS [ROW …]]
 
 CLIPS is what launch/fetch_clips.sh DIR large wrote, RUNS where the models go, WEIGHTS what launch/fetch_weights.sh
 wrote. Every row of ROWS is trained on parts of 64×64 pixels of all videos but HELD_OUT, on a core of its own beside
-others, and scored on whole frames of those by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own
-length; a causal tokenizer fills them up to 17 frames and pays for it in bits. RUNS/study.json holds the scores,
-sheet.png copies, curves.png how the rows learned. The same command goes on where it was stopped.
+others; those of FURTHER go on from FROM with a quarter of the steps. All are scored on whole frames of the videos held
+out by `videopoet evaluate tokenizer`, in clips of 16×128×128: MAGVIT's own length; a causal tokenizer fills them up to
+17 frames and pays for it in bits. RUNS/study.json holds the scores, sheet.png copies, curves.png how the rows learned.
+The same command goes on where it was stopped. Rows that are named are trained and scored alone, beside FROM.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -69,6 +71,19 @@ ROWS: dict[str, dict] = {  # the dearest ones first, so that the cores are done 
     "fsq_8^6": {"model.quantizer": {"name": "fsq", "levels": (8,) * 6}},
     "half_as_wide": width(16, 32, 64),
 }
+FROM = "lfq_2^18"
+SLOW = {"train.learning_rate": 1e-3, "train.warmup_steps": 20}
+FURTHER: dict[str, dict] = {  # what MAGVIT-v2's other losses do, beside as many steps without them
+    "lfq_2^18_longer": SLOW,
+    "lfq_2^18_adversarial": {
+        **SLOW,
+        "loss.perceptual": 0.1,
+        "adversary.weight": 0.1,
+        "adversary.start": 50,
+        "adversary.width": 8,
+        "adversary.learning_rate": 5e-4,
+    },
+}
 
 
 def split(clips: Path) -> tuple[list[Path], list[Path]]:
@@ -95,14 +110,14 @@ def shrink(films: list[Path], folder: Path) -> Path:
     return folder
 
 
-def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> bool:
+def train(name: str, changes: dict, runs: Path, core: int) -> bool:
     """Trains row `name` on one core, unless it is trained: RUNS/name gets a `model`, and a `log.txt`. Is it there?"""
     folder = runs / name
     if (folder / "model" / "config.json").exists():
         return True
-    changes = {"data.root": clips, "train.steps": steps, **ROWS[name]}
     settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     run = ["train", "--config", "video_tokenizer:study", "--workdir", folder, "--checkpoint-every", "100"]
+    run += ["--init", runs / FROM / "model"] if name in FURTHER else []
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}}); {MAIN}"]
     with (folder / "log.txt").open("a") as log:
@@ -111,7 +126,7 @@ def train(name: str, clips: Path, runs: Path, steps: str, core: int) -> bool:
     return done.returncode == 0
 
 
-def train_all(clips: Path, runs: Path, steps: str) -> None:
+def train_all(rows: dict[str, dict], shared: dict, runs: Path) -> None:
     """The rows that are left, as many at a time as there are cores: two on a core each take less than two in turns."""
     cores = SimpleQueue()
     for core in os.sched_getaffinity(0):
@@ -120,23 +135,23 @@ def train_all(clips: Path, runs: Path, steps: str) -> None:
     def one(name: str) -> bool:
         core = cores.get()
         try:
-            return train(name, clips, runs, steps, core)
+            return train(name, {**shared, **rows[name]}, runs, core)
         finally:
             cores.put(core)
 
     with ThreadPoolExecutor(cores.qsize()) as pool:
-        trained = list(pool.map(one, ROWS))
-    if failed := [name for name, done in zip(ROWS, trained, strict=True) if not done]:
+        trained = list(pool.map(one, rows))
+    if failed := [name for name, done in zip(rows, trained, strict=True) if not done]:
         raise SystemExit(f"{', '.join(failed)}: not trained, see log.txt there; the same command tries again.")
 
 
-def draw(runs: Path, films: list[Path]) -> None:
-    """RUNS/sheet.png: the start of some films that were held out, and every row's copy."""
+def draw(names: Sequence[str], runs: Path, films: list[Path]) -> None:
+    """RUNS/sheet.png: the start of some films that were held out, and each row's copy."""
     from videopoet_jax.data.media import read_video
     from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    models = {name: VideoTokenizer.from_pretrained(runs / name / "model") for name in ROWS}
+    models = {name: VideoTokenizer.from_pretrained(runs / name / "model") for name in names}
     rows = []
     for film in films:
         clip = read_video(film, fps=8, height=128, width=128, end=2)[:16]
@@ -145,16 +160,23 @@ def draw(runs: Path, films: list[Path]) -> None:
     save_contact_sheet(runs / "sheet.png", rows)
 
 
-def main(clips: str, runs: str, weights: str, steps: str = "1000") -> None:
+def main(clips: str, runs: str, weights: str, steps: str = "1000", *chosen: str) -> None:
+    if unknown := set(chosen) - {*ROWS, *FURTHER}:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: unknown rows; choose of {', '.join((*ROWS, *FURTHER))}.")
+    rows, further = ({n: c for n, c in some.items() if n in chosen or not chosen} for some in (ROWS, FURTHER))
+    rows[FROM] = ROWS[FROM]
     films, held_out = split(Path(clips))
     folder = shrink(films, Path(runs) / "clips")
-    train_all(folder, Path(runs), steps)
-    named = [part for name in ROWS for part in ("--model", f"{name}={Path(runs) / name / 'model'}")]
+    shared = {"data.root": folder, "loss.perceptual_network": Path(weights) / "lpips_vgg16"}
+    train_all(rows, {**shared, "train.steps": int(steps)}, Path(runs))
+    train_all(further, {**shared, "train.steps": max(100, int(steps) // 4)}, Path(runs))
+    names = (FROM, *(name for name in (*rows, *further) if name != FROM))  # the others' differences from it are told
+    named = [part for name in names for part in ("--model", f"{name}={Path(runs) / name / 'model'}")]
     scored = ["evaluate", "tokenizer", *held_out, "--num-frames", "16", "--height", "128", "--width", "128"]
     subprocess.run([*VIDEOPOET, *scored, "--weights", weights, *named, "--json", Path(runs) / "study.json"], check=True)
-    drawn = ["curves", *(Path(runs) / name for name in ROWS), "--only", "psnr", "--only", "code_usage"]
+    drawn = ["curves", *(Path(runs) / name for name in names), "--only", "psnr", "--only", "code_usage"]
     subprocess.run([*VIDEOPOET, *drawn, "--out", Path(runs) / "curves.png"], check=True)
-    draw(Path(runs), [Path(clips) / name for name in SHOWN])
+    draw(names, Path(runs), [Path(clips) / name for name in SHOWN])
 
 
 if __name__ == "__main__":
