@@ -28,6 +28,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
+from videopoet_jax.layers.conv import centred_conv3d
 from videopoet_jax.pretrained.files import load_params, read_config
 
 SIDE, LEAST_FRAMES = 224, 9
@@ -66,9 +67,7 @@ class Unit(nn.Module):
         mean = self.param("mean", nn.initializers.zeros, width, jnp.float32)
         variance = self.param("variance", nn.initializers.ones, width, jnp.float32)
         scale = lax.rsqrt(variance + _EPSILON)  # of each output channel, so it goes into the kernel
-        y = lax.conv_general_dilated(
-            x, (kernel * scale).astype(x.dtype), (self.stride,) * 3, "SAME", dimension_numbers=_DIMENSIONS
-        )
+        y = convolve(x, (kernel * scale).astype(x.dtype), self.stride)
         return nn.relu(y + (bias - mean * scale).astype(x.dtype))
 
 
@@ -110,10 +109,43 @@ class I3D(nn.Module):
         return nn.Dense(self.classes, name="logits")(x)
 
 
+def convolve(
+    x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c d"], stride: int
+) -> Float[Array, "b t2 h2 w2 d"]:
+    """A convolution with TensorFlow's SAME padding; on CPU time is folded into channels, as `layers.conv_forms` does.
+
+    That one's padding is another where there are strides.
+    """
+    if stride == 1:
+        return centred_conv3d(x, kernel)
+
+    def plain(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(x, kernel, (stride,) * 3, "SAME", dimension_numbers=_DIMENSIONS)
+
+    def folded(x: Array, kernel: Array) -> Array:
+        kt, kh, kw, c, d = kernel.shape
+        t, out = x.shape[1], -(-x.shape[1] // stride)
+        around = max(0, (out - 1) * stride + kt - t)
+        x = jnp.pad(x, ((0, 0), (around // 2, around - around // 2), (0, 0), (0, 0), (0, 0)))
+        taps = [x[:, tap : tap + (out - 1) * stride + 1 : stride] for tap in range(kt)]
+        frames = jnp.concatenate(taps, axis=-1).reshape(-1, *x.shape[2:4], kt * c)
+        side_by_side = kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d)
+        y = lax.conv_general_dilated(
+            frames, side_by_side, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return y.reshape(x.shape[0], out, *y.shape[1:])
+
+    return lax.platform_dependent(x, kernel, cpu=folded, default=plain)
+
+
 def max_pool(
     x: Float[Array, "b t h w c"], window: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> Float[Array, "b t2 h2 w2 c"]:
-    return nn.max_pool(x, window, strides=strides, padding="SAME")
+    """TensorFlow's SAME too; one axis after the other, which is a third of the comparisons."""
+    for axis in range(3):
+        size, stride = ([v if a == axis else 1 for a, v in enumerate(sizes)] for sizes in (window, strides))
+        x = nn.max_pool(x, tuple(size), strides=tuple(stride), padding="SAME")
+    return x
 
 
 def prepare(video: UInt8[Array, "b t h w 3"]) -> Float[Array, "b t 224 224 3"]:
