@@ -3,8 +3,8 @@
     python tests/benchmarks/sound_study.py CLIPS RUN [STEPS]
 
 Trains `audio_tokenizer:local` with four levels on the sound of the films that tokenizer_study.py trains on, into RUN,
-and scores the sound of those that it holds out with `videopoet evaluate audio-tokenizer`. The same command goes on
-where it was stopped.
+and scores the sound of those that it holds out with `videopoet evaluate audio-tokenizer`. `local` learns by its spectra
+alone, so its distance counts; its SI-SDR, which hears phase, does not. The same command goes on where it was stopped.
 """
 
 import runpy

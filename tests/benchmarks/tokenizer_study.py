@@ -78,6 +78,7 @@ FURTHER: dict[str, dict] = {  # what MAGVIT-v2's other losses do, beside as many
     "lfq_2^18_adversarial": {
         **SLOW,
         "loss.perceptual": 0.1,
+        "loss.perceptual_frames": 1,  # VGG of four costs five times the step of the tokenizer
         "adversary.weight": 0.1,
         "adversary.start": 50,
         "adversary.width": 8,
