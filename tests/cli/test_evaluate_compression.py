@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
-import jax.numpy as jnp
+import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +15,8 @@ from videopoet_jax.cli.main import main
 from videopoet_jax.data.media import write_video
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.evaluate import codecs
-from videopoet_jax.video.tokenizer import Encoded, VideoTokenizer
+from videopoet_jax.video.model import build, init_params
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -85,29 +86,37 @@ def test_help_of_both(capsys):
     assert "compression" in capsys.readouterr().out.split("Other evaluations:")[1]
 
 
-class Whole(VideoTokenizer):
-    """Not causal, no network: a code is the last of four frames, and the number of the clip that it was given in."""
-
-    model, stride, params = SimpleNamespace(causal=False), (4, 8, 8), {}
-
-    def __init__(self):
-        self.clips = 0
-
-    def encode(self, video):
-        self.clips += 1
-        last = [video[min(start + 3, len(video) - 1), :1, :1, 0] for start in range(0, len(video), 4)]
-        return Encoded(jnp.asarray(np.stack(last).astype(np.int32) + 1000 * self.clips), len(video))
-
-    def decode(self, codes, num_frames=None):
-        return np.repeat(codes % 1000, 4, axis=0).astype(np.uint8)[..., None].repeat(3, axis=-1)
+NOT_CAUSAL = {
+    "patch": (1, 2, 2),
+    "strides": ((4, 4, 4),),
+    "quantizer": {"name": "lfq", "bits": 10},
+    "causal": False,
+    "pooled": True,
+    "adaptive": False,
+    "groups": 4,
+    "kernel_time": (1, 3),
+    "encoder_widths": (8, 8),
+    "encoder_blocks": (1, 1),
+    "decoder_widths": (8, 8),
+    "decoder_middle_blocks": 0,
+    "decoder_blocks": (1, 1),
+    "upsample_kernel": 1,
+    "remat": False,
+}
 
 
 def test_a_tokenizer_that_is_not_causal_takes_clips_of_16_frames():
-    coder = Coder(Whole())
-    video = np.arange(21, dtype=np.uint8).reshape(21, 1, 1, 1).repeat(8, 1).repeat(8, 2).repeat(3, 3)
-    codes = coder.encode(video)
-    assert codes[:, 0, 0].tolist() == [1003, 1007, 1011, 1015, 2019, 2020]
-    assert coder.decode(codes)[:, 0, 0, 0].tolist() == np.repeat([3, 7, 11, 15, 19, 20], 4).tolist()
+    model, rng = build(NOT_CAUSAL), np.random.default_rng(0)
+    shapes = nn.meta.unbox(jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32), shapes)
+    tokenizer = VideoTokenizer(NOT_CAUSAL, params, dtype="float32")
+    video = rng.integers(0, 256, (21, 16, 16, 3), np.uint8)
+    codes = Coder(tokenizer).encode(video)
+    clips = [video[:16], np.concatenate([video[16:], video[-1:].repeat(3, 0)])]
+    assert len(np.unique(codes)) > 4
+    np.testing.assert_array_equal(codes, np.concatenate([np.asarray(tokenizer.encode(clip).codes) for clip in clips]))
+    copies = [tokenizer.decode(codes[:4]), tokenizer.decode(codes[4:])]
+    np.testing.assert_array_equal(Coder(tokenizer).decode(codes), np.concatenate(copies))
 
 
 def test_what_measures_gets_few_frames_at_a_time():
