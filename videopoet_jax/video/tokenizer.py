@@ -66,14 +66,19 @@ class VideoTokenizer:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None
+        cls,
+        name_or_dir: str | os.PathLike,
+        dtype: str | None = None,
+        mesh: Mesh | None = None,
+        *,
+        chunk_frames: int | None = None,
     ) -> "VideoTokenizer":
         """A shipped name ("nano") or a directory that `save_pretrained` wrote; with a mesh the weights are spread."""
         directory = resolve(name_or_dir, FOLDER)
         fields = {f.name for f in dataclasses.fields(VideoTokenizerModel)} - {"parent", "name"}
         config = read_config(directory, MODEL_TYPE, fields)
         params = place(load_params(directory), functools.partial(init_params, build(config)), mesh, directory)
-        return cls(config, params, dtype)
+        return cls(config, params, dtype, chunk_frames=chunk_frames)
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors."""
