@@ -36,6 +36,15 @@ def test_ties_go_to_the_lowest_index():
     assert_array_equal(rvq.nearest(jnp.array([[0.0, 0], [1, 0], [9, 9]]), table), [1, 1, 0])
 
 
+@pytest.mark.parametrize("number", [3, 512, 513, 1300])
+def test_blocks_find_what_one_search_does(number):
+    vectors, table = gaussian(0, number, 8), gaussian(1, 100, 8)
+    table, vectors = table.at[40].set(table[7]), vectors.at[1].set(table[7]).at[2].set(jnp.nan)
+    found = rvq._nearest_in_blocks(vectors, table)
+    assert_array_equal(found, rvq._nearest(vectors, table))
+    assert found[1] == 7 and found[2] == 0
+
+
 def test_literal_residual_levels():
     tables = jnp.array([[[0.0], [10]], [[0], [1]]])
     q = rvq.quantize(jnp.array([[[10.8]]]), tables, jnp.array([2]))

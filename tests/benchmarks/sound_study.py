@@ -1,10 +1,11 @@
-"""A narrow SoundStream on real sound: how near are its copies of films that it never heard, by bit rate?
+"""A narrow SoundStream on real sound: how near are its copies of films that it never heard, by bit rate, and under noise?
 
     python tests/benchmarks/sound_study.py CLIPS RUN [STEPS]
 
-Trains `audio_tokenizer:local` with four levels on the sound of the films that tokenizer_study.py trains on, into RUN,
-and scores the sound of those that it holds out with `videopoet evaluate audio-tokenizer`. `local` learns by its spectra
-alone, so its distance counts; its SI-SDR, which hears phase, does not. The same command goes on where it was stopped.
+Trains `audio_tokenizer:local` with four levels, and with noise to leave out, on the sound of the films that
+tokenizer_study.py trains on, into RUN, and scores the sound of those that it holds out with `videopoet evaluate
+audio-tokenizer`. RUN/spectrograms.png shows what was heard. `local` learns by its spectra alone, so its distance
+counts; its SI-SDR, which hears phase, does not. The same command goes on where it was stopped.
 """
 
 import runpy
@@ -12,7 +13,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from videopoet_jax.audio.tokenizer import AudioTokenizer
+from videopoet_jax.cli.evaluate_audio_tokenizer import noisy
+from videopoet_jax.data.media import read_audio
+from videopoet_jax.evaluate import sheets
+
 STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
+SHOWN = ("president_speaks.mp4", "pianist.avi", "toy_robot.mp4")
+SECONDS, SNR = 3.0, 10.0
+
+
+def draw(run: Path, clips: Path) -> None:
+    """Spectrograms of what was held out: as it is, copied by one level and by all, under noise, and copied without it."""
+    tokenizer = AudioTokenizer.from_pretrained(run / "model")
+    rows, blank = [], np.zeros((1, 96, 1, 3), np.uint8)
+    for number, name in enumerate(SHOWN):
+        sound = read_audio(clips / name, sample_rate=tokenizer.sample_rate, end=SECONDS)
+        heard, sound = noisy(number, sound / np.abs(sound).max(), SNR)
+        codes = tokenizer.encode(sound).codes
+        shown = {f"{name}: true": sound}
+        shown |= {f"{levels} of {tokenizer.levels} levels": tokenizer.decode(codes[:, :levels]) for levels in (1, 4)}
+        shown[f"noise at {SNR:g} dB"] = heard
+        shown["copied, denoised"] = tokenizer.decode(tokenizer.encode(heard, denoise=True).codes)
+        rows += [sheets.Row(title, blank, wave, tokenizer.sample_rate) for title, wave in shown.items()]
+    sheets.save_contact_sheet(run / "spectrograms.png", rows, columns=1, frame_height=96)
 
 
 def main(clips: str, run: str, steps: str = "2000") -> None:
@@ -22,12 +48,14 @@ def main(clips: str, run: str, steps: str = "2000") -> None:
     for film in films:
         if not (folder / film.name).exists():
             (folder / film.name).symlink_to(film.resolve())
-    settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4"]
+    settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4", "model.denoise=True"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]
     subprocess.run([*STUDY["VIDEOPOET"], *train], check=True)
     score = ["evaluate", "audio-tokenizer", *map(str, held_out), "--model", f"{run}/model"]
-    subprocess.run([*STUDY["VIDEOPOET"], *score, "--json", f"{run}/sound.json"], check=True)
+    score += ["--noise", "0", "--noise", "10", "--json", f"{run}/sound.json"]
+    subprocess.run([*STUDY["VIDEOPOET"], *score], check=True)
+    draw(Path(run), Path(clips))
 
 
 if __name__ == "__main__":

@@ -43,16 +43,19 @@ def test_every_bit_rate_of_nano_beside_silence(sounds, tmp_path, capsys):
     silence, *copies = figures["rows"]
     assert silence["si_sdr"] is None and silence["spectral_distance"] > 0
     assert all(np.isfinite(c["si_sdr"]) and c["spectral_distance"] > 0 for c in copies)
-    assert "| nano | 2 | 1.00 |" in printed.out and printed.err.count("warning: left out") == 4
+    assert "| nano | clean | 2 | 1.00 |" in printed.out and printed.err.count("warning: left out") == 4
 
 
 class Exact:
-    """Codes are the samples in 2 steps: the first level is coarse, both together are exact."""
+    """Codes are the samples in 2 steps: the first level is coarse, both together are exact.
 
-    sample_rate, samples_per_frame, levels, vocabulary_size = 1000, 1, 2, 256
+    Asked to denoise it gives nothing but silence.
+    """
 
-    def encode(self, sound):
-        codes = np.round(sound * 128).astype(int)
+    sample_rate, samples_per_frame, levels, vocabulary_size, denoises = 1000, 1, 2, 256, True
+
+    def encode(self, sound, denoise):
+        codes = np.round(sound * 128 * (not denoise)).astype(int)
         return type("Encoded", (), {"codes": np.stack([codes // 16 * 16, codes % 16], axis=-1)})
 
     def decode(self, codes):
@@ -69,6 +72,20 @@ def test_figures_are_those_of_the_copies():
     assert rows[2]["si_sdr"] is None and rows[2]["spectral_distance"] == 0  # an exact copy: infinite
     assert [row["bits_per_second"] for row in rows] == [0, 8000, 16000]
     assert mean([1.0, 3.0]) == 2 and mean([1.0, -np.inf]) is None
+
+
+def test_under_noise_copies_are_scored_against_the_clean_sound():
+    sounds = [np.sin(np.arange(2048) * hertz) for hertz in (0.1, 0.3)]
+    rows = {(row["model"], row["heard"], row["levels"]): row for row in score("exact", Exact(), sounds, [5.0, 20.0])}
+    assert len(rows) == 3 + 2 * (1 + 2 + 2)
+    near, far = (rows["no copy", f"noise at {snr} dB", 0] for snr in (20, 5))
+    assert near["si_sdr"] == pytest.approx(20, abs=0.3) and far["si_sdr"] == pytest.approx(5, abs=0.3)
+    assert far["spectral_distance"] > near["spectral_distance"] > 0
+    copied = rows["exact", "noise at 20 dB", 2]
+    assert copied["si_sdr"] == pytest.approx(near["si_sdr"], abs=0.3)  # a true copy keeps the noise
+    silent = rows["exact", "noise at 20 dB, denoised", 2]
+    loud = rows["silence, at 1000 Hz", "clean", 0]
+    assert silent["si_sdr"] is None and silent["spectral_distance"] == pytest.approx(loud["spectral_distance"], rel=0.1)
 
 
 def test_nothing_to_score_is_an_error(tmp_path, capsys):

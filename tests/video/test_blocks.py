@@ -1,6 +1,8 @@
 """Per-frame normalisation, nearest upsampling and the adaptive norm, each against its definition."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from videopoet_jax.video.blocks import EPSILON, ResBlock, normalize
+from videopoet_jax.video.blocks import EPSILON, ResBlock, group_norm, normalize
 from videopoet_jax.video.decoder import AdaptiveGroupNorm, upsample_nearest
 
 normed = jax.jit(functools.partial(normalize, causal=True), static_argnums=1)
@@ -55,6 +57,52 @@ def test_little_variation_beside_a_large_mean_is_not_magnified(causal):
     mean, var = groups.mean(axes, keepdims=True), groups.var(axes, keepdims=True)
     expected = ((groups - mean) / np.sqrt(var + EPSILON)).reshape(x.shape)
     assert_allclose(normalize(jnp.asarray(x), 8, causal), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_gradient_of_the_norm_is_that_of_its_definition(causal):
+    x, dy = 3.0 + 2.0 * features(2, 3, 4, 5, 8), jnp.asarray(features(2, 3, 4, 5, 8, seed=1))
+    scale, bias = features(8, seed=2), features(8, seed=3)
+
+    def definition(x, scale, bias):
+        groups = x.reshape(2, 3, 20, 4, 2)
+        axes = (2, 4) if causal else (1, 2, 4)
+        mean, var = groups.mean(axes, keepdims=True), groups.var(axes, keepdims=True)
+        return ((groups - mean) / jnp.sqrt(var + EPSILON)).reshape(x.shape) * scale + bias
+
+    found, wanted = (
+        jax.grad(lambda *given, f=f: jnp.vdot(dy, f(*given)), (0, 1, 2))(*map(jnp.asarray, (x, scale, bias)))
+        for f in (lambda *given: group_norm(*given, 4, causal), definition)
+    )
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert_allclose(mine, theirs, atol=2e-5, rtol=2e-5)
+
+
+GRADIENTS = """
+import sys
+if sys.argv[1] == "barriers":
+    from videopoet_jax.cli.main import tune_xla
+    tune_xla("evaluate")
+import jax, jax.numpy as jnp, numpy as np
+from videopoet_jax.video.blocks import ResBlock
+x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 8, 8, 32)), jnp.float32)
+block = ResBlock(features=64, groups=4, kernel_time=3, causal=True)
+params = jax.tree.map(lambda p: p + 0.01, block.init(jax.random.key(0), x, "whole"))
+loss = jax.jit(jax.grad(lambda params, x: jnp.sum(jnp.sin(block.apply(params, x, "whole"))), (0, 1)))
+print(str(loss.lower(params, x).compile().as_text().count("opt-barrier")))
+np.savez(sys.argv[2], *map(np.asarray, jax.tree.leaves(loss(params, x))))
+"""
+
+
+def test_barriers_on_a_cpu_change_no_gradient(tmp_path):
+    found = {}
+    for name in ("barriers", "none"):
+        command = [sys.executable, "-c", GRADIENTS, name, str(tmp_path / f"{name}.npz")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert (int(done.stdout) > 0) == (name == "barriers")
+        found[name] = np.load(tmp_path / f"{name}.npz")
+    for leaf in found["none"]:
+        assert_allclose(found["barriers"][leaf], found["none"][leaf], rtol=1e-4, atol=1e-3)
 
 
 def test_upsampling_repeats_then_drops():

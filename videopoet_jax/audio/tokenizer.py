@@ -77,6 +77,11 @@ class AudioTokenizer:
         return self.model.levels
 
     @property
+    def denoises(self) -> bool:
+        """Whether it has learned to leave noise out."""
+        return self.model.denoise
+
+    @property
     def sample_rate(self) -> int:
         return self.model.sample_rate
 
@@ -187,7 +192,7 @@ class AudioTokenizer:
         return Chunks(step, prepare, self.rows)
 
     def _encoder(self, denoise: bool) -> Chunks:
-        if denoise and not self.model.denoise:
+        if denoise and not self.denoises:
             raise ValueError(
                 "denoise: this tokenizer has not learned it; train one with model.denoise, or leave it out."
             )

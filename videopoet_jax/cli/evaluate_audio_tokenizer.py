@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -13,19 +14,33 @@ from videopoet_jax.cli.targets import check_targets
 LEAST_SAMPLES = 1024  # a window of the spectra
 
 
+class Hearing(NamedTuple):
+    """What a tokenizer is given, and what its copies shall be like."""
+
+    name: str
+    heard: list[np.ndarray]
+    wanted: list[np.ndarray]
+    denoise: bool
+
+
 @click.command()
 @click.argument("sources", metavar="SOUNDS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", "models", multiple=True, required=True,
               help="A shipped name or a directory; give it once for each tokenizer.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True,
               help="Of each sound, from its start.")  # fmt: skip
+@click.option("--noise", "ratios", multiple=True, type=float, metavar="DB",
+              help="Also under noise so many dB below the sound; give it once for each ratio.")  # fmt: skip
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table's figures.")
-def command(sources, models, seconds, report) -> None:
+def command(sources, models, seconds, ratios, report) -> None:
     """Score copies of SOUNDS (sound or video files, or folders of them) made from the first 1, 2, … levels.
 
     SI-SDR, which hears phase, and log-spectral distance, which does not: means over the sounds, each with its peak at
     1. Silence beside them: where most of a spectrum is empty, as a tone's, its distance is small.
     Name sounds that the tokenizers were not trained on.
+
+    With --noise, copies of sounds under coloured noise (its power falls with frequency as 1/f to 1/f²; white too), with
+    the tokenizer asked to leave the noise out if it has learned to; all figures are against the sound without noise.
     """
     check_targets(report)
     from videopoet_jax.audio.tokenizer import AudioTokenizer
@@ -40,7 +55,7 @@ def command(sources, models, seconds, report) -> None:
             raise ValueError(
                 f"{len(paths)} files: none has sound to score; {next(iter(left_out.values()), 'name some')}"
             )
-        rows += score(name, tokenizer, sounds)
+        rows += score(name, tokenizer, sounds, ratios)
     for reason in left_out.values():
         click.echo(f"warning: left out: {reason}", err=True)
     click.echo(table(rows))
@@ -83,30 +98,55 @@ def read(paths: Sequence[Path], tokenizer, seconds: float, left_out: dict[Path, 
             left_out[path] = str(error)
 
 
-def score(name: str, tokenizer, sounds: Sequence[np.ndarray]) -> list[dict]:
-    """A row for each number of levels, and one of silence; sounds are in whole frames."""
+def score(name: str, tokenizer, sounds: Sequence[np.ndarray], ratios: Sequence[float] = ()) -> list[dict]:
+    """A row for each number of levels, and one of silence; under noise the same, and one of the noisy sounds themselves.
+
+    Sounds are in whole frames.
+    """
+    silence = [np.zeros_like(sound) for sound in sounds]
+    rows = [row(f"silence, at {tokenizer.sample_rate} Hz", "clean", 0, 0.0, sounds, silence)]
+    hearings = [Hearing("clean", list(sounds), list(sounds), False)]
+    for snr in ratios:
+        heard, wanted = zip(*(noisy(i, sound, snr) for i, sound in enumerate(sounds)), strict=True)
+        rows.append(row("no copy", f"noise at {snr:g} dB", 0, 0.0, wanted, heard))
+        asked = (False, True) if tokenizer.denoises else (False,)
+        names = (f"noise at {snr:g} dB", f"noise at {snr:g} dB, denoised")
+        hearings += [Hearing(names[denoise], list(heard), list(wanted), denoise) for denoise in asked]
+    bits = tokenizer.sample_rate / tokenizer.samples_per_frame * math.log2(tokenizer.vocabulary_size)
+    for hearing in hearings:
+        codes = [tokenizer.encode(sound, denoise=hearing.denoise).codes for sound in hearing.heard]
+        for levels in range(1, 1 + tokenizer.levels):
+            copies = [tokenizer.decode(c[:, :levels]) for c in codes]
+            rows.append(row(name, hearing.name, levels, bits * levels, hearing.wanted, copies))
+    return rows
+
+
+def noisy(number: int, sound: np.ndarray, snr: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sound `number` under coloured noise of its own, and without; both turned down alike so that neither clips."""
+    import jax
+    import jax.numpy as jnp
+
+    from videopoet_jax.audio.denoising import coloured, mixed
+
+    noise = coloured(jax.random.key(number), (1, len(sound)))
+    heard = np.asarray(mixed(jnp.asarray(sound[None], jnp.float32), noise, jnp.full((1,), snr)))[0]
+    peak = max(1.0, float(np.abs(heard).max()))
+    return heard / peak, sound / peak
+
+
+def row(name: str, heard: str, levels: int, bits: float, sounds: Sequence, copies: Sequence) -> dict:
+    """The means over the copies, each against its sound."""
     from videopoet_jax.evaluate.quality import log_spectrum, si_sdr, spectral_distance
 
-    ratios = [[] for _ in range(1 + tokenizer.levels)]
-    distances = [[] for _ in range(1 + tokenizer.levels)]
-    for sound in sounds:
-        codes = tokenizer.encode(sound).codes
-        spectrum = log_spectrum(sound)
-        for levels in range(1 + tokenizer.levels):
-            copy = tokenizer.decode(codes[:, :levels]) if levels else np.zeros_like(sound)
-            ratios[levels].append(float(si_sdr(sound, copy)))
-            distances[levels].append(spectral_distance(spectrum, log_spectrum(copy)))
-    bits = tokenizer.sample_rate / tokenizer.samples_per_frame * math.log2(tokenizer.vocabulary_size)
-    return [
-        {
-            "model": name if levels else f"silence, at {tokenizer.sample_rate} Hz",
-            "levels": levels,
-            "bits_per_second": bits * levels,
-            "si_sdr": mean(ratios[levels]),
-            "spectral_distance": mean(distances[levels]),
-        }
-        for levels in range(1 + tokenizer.levels)
-    ]
+    pairs = list(zip(sounds, copies, strict=True))
+    return {
+        "model": name,
+        "heard": heard,
+        "levels": levels,
+        "bits_per_second": bits,
+        "si_sdr": mean([float(si_sdr(sound, copy)) for sound, copy in pairs]),
+        "spectral_distance": mean([spectral_distance(log_spectrum(s), log_spectrum(c)) for s, c in pairs]),
+    }
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -115,9 +155,9 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def table(rows: Sequence[dict]) -> str:
-    lines = ["| model | levels | kbit/s | SI-SDR dB | log-spectral distance dB |", "|---|---|---|---|---|"]
+    lines = ["| model | heard | levels | kbit/s | SI-SDR dB | log-spectral distance dB |", "|---|---|---|---|---|---|"]
     for row in rows:
         ratio = "–" if row["si_sdr"] is None else f"{row['si_sdr']:.2f}"
         rate, distance = row["bits_per_second"] / 1000, row["spectral_distance"]
-        lines.append(f"| {row['model']} | {row['levels']} | {rate:.2f} | {ratio} | {distance:.2f} |")
+        lines.append(f"| {row['model']} | {row['heard']} | {row['levels']} | {rate:.2f} | {ratio} | {distance:.2f} |")
     return "\n".join(lines)

@@ -202,11 +202,14 @@ class Conv3D(_Conv):
     ) -> Float[Array, "b t2 h2 w2 d"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self._kernel(x, shape, ("conv_t", "conv_h", "conv_w"))
+        x = conv_forms.materialized(x)
         if self.causal:
-            return self._biased(causal_conv3d(x, kernel, strides=tuple(self.strides), past=past))
-        if past is not None:
+            y = causal_conv3d(x, kernel, strides=tuple(self.strides), past=past)
+        elif past is None:
+            y = centred_conv3d(x, kernel, strides=tuple(self.strides))
+        else:
             raise ValueError("past frames for a convolution that is centred in time: only a causal one takes any.")
-        return self._biased(centred_conv3d(x, kernel, strides=tuple(self.strides)))
+        return conv_forms.materialized(self._biased(y))
 
 
 class CausalConv1D(_Conv):

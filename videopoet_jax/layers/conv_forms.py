@@ -114,6 +114,15 @@ def _on_cpu(name: str, x: Array, kernel: Array, strides: Strides, front: int) ->
     return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
 
 
+def materialized(x: Array) -> Array:
+    """x, on a CPU written to memory once, and its gradient too; XLA would compute them again for each of their readers.
+
+    A convolution has two or three of those, and the transposed ones compute it with strides, a number at a time. It
+    needs the option that `cli.main.tune_xla` sets, and does nothing without.
+    """
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def fastest(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
     """The convolution, each product in the form that `rule` names. `front` zeros precede the first frame."""
