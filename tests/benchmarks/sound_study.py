@@ -1,4 +1,4 @@
-"""A narrow SoundStream on real sound: how near are its copies of films that it never heard, by bit rate, and under noise?
+"""A narrow SoundStream on real sound: how near are its copies of what it never heard, by bit rate, and under noise?
 
     python tests/benchmarks/sound_study.py CLIPS RUN [STEPS]
 
@@ -9,6 +9,7 @@ counts; its SI-SDR, which hears phase, does not. The same command goes on where 
 """
 
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ SECONDS, SNR = 3.0, 10.0
 
 
 def draw(run: Path, clips: Path) -> None:
-    """Spectrograms of what was held out: as it is, copied by one level and by all, under noise, and copied without it."""
+    """Spectrograms of what was held out: true, copied by one level and by all, under noise, and copied without it."""
     tokenizer = AudioTokenizer.from_pretrained(run / "model")
     rows, blank = [], np.zeros((1, 96, 1, 3), np.uint8)
     for number, name in enumerate(SHOWN):
@@ -47,7 +48,7 @@ def main(clips: str, run: str, steps: str = "2000") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for film in films:
         if not (folder / film.name).exists():
-            (folder / film.name).symlink_to(film.resolve())
+            shutil.copy(film, folder)  # a folder's links out of it are not followed
     settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4", "model.denoise=True"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]

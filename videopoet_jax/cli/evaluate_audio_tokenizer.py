@@ -99,7 +99,7 @@ def read(paths: Sequence[Path], tokenizer, seconds: float, left_out: dict[Path, 
 
 
 def score(name: str, tokenizer, sounds: Sequence[np.ndarray], ratios: Sequence[float] = ()) -> list[dict]:
-    """A row for each number of levels, and one of silence; under noise the same, and one of the noisy sounds themselves.
+    """A row for each number of levels, and one of silence; under noise the same, and one of the noisy sounds.
 
     Sounds are in whole frames.
     """
