@@ -185,13 +185,31 @@ def test_a_second_run_makes_only_what_has_changed(models, tmp_path, capsys):
     assert tokenize("--fps", "4")[-1] == "3 films: 3 written, 0 unchanged, 0 failed."
     assert sorted(path.name for path in codes.iterdir()) == ["a.mp4.npz", "b.mp4.npz", "c.mp4.npz"]
 
-    back = ["detokenize", str(codes), "--out", str(tmp_path / "back"), "--model", str(models)]
-    main(back)
-    main(back)
-    (codes / "c.mp4.npz").touch()
-    main(back)
-    said = [line for line in capsys.readouterr().out.splitlines() if "films:" in line]
-    assert [line.split()[2] for line in said] == ["3", "0", "1"]
+    def detokenize():
+        main(["detokenize", str(codes), "--out", str(tmp_path / "back"), "--model", str(models)])
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert detokenize() == "3 films: 3 written, 0 unchanged, 0 failed."
+    (codes / "a.mp4.npz").touch()  # the same codes
+    assert detokenize() == "3 films: 0 written, 3 unchanged, 0 failed."
+    write_video(films / "c.mp4", moving_square(5, 32, 32), fps=8)
+    tokenize("--fps", "4")
+    assert detokenize() == "3 films: 1 written, 2 unchanged, 0 failed."
+
+
+def test_a_film_that_is_not_made_of_codes_is_never_written_over(models, tmp_path, capsys):
+    films, codes, original = tmp_path / "films", tmp_path / "codes", tmp_path / "films" / "a.mp4"
+    films.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_video(films / name, moving_square(3, 32, 32), fps=8)
+    before = original.read_bytes()
+    main(["tokenize", str(films), "--out", str(codes), "--model", str(models), *SQUARE])
+    (films / "b.mp4").unlink()
+    assert leaves(["detokenize", codes, "--out", films, "--model", models]) == 2
+    out, err = capsys.readouterr()
+    assert "a.mp4: a film that detokenize has not made" in err and len(err.splitlines()) == 1
+    assert out.splitlines()[-1] == "2 films: 1 written, 0 unchanged, 1 failed."
+    assert original.read_bytes() == before and probe(films / "b.mp4").comment.startswith("videopoet_jax: from codes ")
 
 
 def test_a_bad_film_is_reported_and_skipped(films, models, tmp_path, capsys):

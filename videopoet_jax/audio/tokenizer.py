@@ -25,6 +25,7 @@ from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
 from videopoet_jax.audio.chunks import Chunks, blocks
 from videopoet_jax.audio.soundstream import SoundStream
+from videopoet_jax.layers.precision import products_in
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
@@ -180,7 +181,8 @@ class AudioTokenizer:
         @jax.jit
         def apply(params: Any, books: Any, past: Any, *given: Array) -> tuple[Array, Any]:
             variables = {"params": params, "codebooks": books, "past": past}
-            y, carried = self.model.apply(variables, *given, method=method, mutable=["past"])
+            with products_in(jnp.float32):
+                y, carried = self.model.apply(variables, *given, method=method, mutable=["past"])
             return y, carried["past"]
 
         def step(past: Any, x: np.ndarray) -> tuple[Array, Any]:

@@ -1,9 +1,11 @@
 """`videopoet detokenize`: npz files of codes → mp4 films with sound, in constant memory.
 
 What was filled up for the last latent is cut off, and sound shorter than the picture ends in silence: the film has as
-many frames as were read.
+many frames as were read. A film carries the digest of the codes it was made from. By that a second run knows it; and
+a film without one, such as the original, is never written over.
 """
 
+import hashlib
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, load,
 from videopoet_jax.cli.targets import check_targets
 
 LATENTS_READ, SOUND_READ = 64, 1_024  # ours: codes are small, so seconds of them at a time
+MARK = "videopoet_jax: from codes "
 
 
 @click.command()
@@ -23,15 +26,15 @@ LATENTS_READ, SOUND_READ = 64, 1_024  # ours: codes are small, so seconds of the
 def command(inputs, out, model, report) -> None:
     """Turn codes back into videos. IN are npz files of `videopoet tokenize`, or folders with everything below them.
 
-    A film is made again only if it is older than its codes. Codes that cannot be read, or are another model's, are
-    reported and left out; the exit code is then 2.
+    A film is made again only if its codes have changed. Codes that cannot be read or are another model's, and those
+    whose film would be written over one that is not made of codes, are reported and left out; the exit code is then 2.
     """
     from videopoet_jax.training.compilation import use_compilation_cache
 
     jobs = plan(inputs, out, (".npz",), film_name)
     check_targets(report)
     speaks = digests(model)
-    fresh = [job for job in jobs if not _is_current(job)]
+    fresh = [job for job in jobs if comment_of(job.target) != mark(job.source)]
     tally = Tally(0, 0)
     if fresh:
         use_compilation_cache()
@@ -45,12 +48,22 @@ def film_name(name: str) -> str:
     return stem if stem != name and stem.lower().endswith(".mp4") else f"{stem}.mp4"
 
 
-def _is_current(job: Job) -> bool:
-    """Whether the film is newer than its codes: of one tick of the file system's clock, it may be older than they."""
+def mark(codes: Path) -> str:
+    """What a film keeps of the codes that it was made from."""
+    with codes.open("rb") as file:
+        return MARK + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def comment_of(film: Path) -> str | None:
+    """What a film keeps beside its picture; None where there is no film, and nothing if it cannot be read."""
+    from videopoet_jax.data.media import MediaError, probe
+
     try:
-        return job.target.stat().st_mtime_ns > job.source.stat().st_mtime_ns
-    except OSError:
-        return False
+        return probe(film).comment
+    except FileNotFoundError:
+        return None
+    except (MediaError, OSError):
+        return ""
 
 
 class Detokenize:
@@ -63,10 +76,15 @@ class Detokenize:
         from videopoet_jax.data.code_files import CodeFile
         from videopoet_jax.data.media import VideoWriter
 
+        before = comment_of(job.target)
+        if before is not None and not before.startswith(MARK):
+            raise ValueError(
+                f"{job.target}: a film that detokenize has not made; name another folder with --out, or move it away."
+            )
         with CodeFile(job.source) as file:
-            film = file.film
+            film, made_from = file.film, mark(job.source)
             self._check(file, models.video)
-            with VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate) as writer:
+            with VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate, comment=made_from) as writer:
                 codes = until_stopped(file.video(LATENTS_READ))
                 sound = models.audio.decode_pieces(file.audio(SOUND_READ)) if film.sample_rate else iter(())
                 for video in models.video.decode_pieces(codes):

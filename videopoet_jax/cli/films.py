@@ -181,9 +181,11 @@ def work_through(
             for done in as_completed(running):
                 try:
                     click.echo(done.result())
-                except (ValueError, OSError, RuntimeError, MemoryError) as error:
+                except Exception as error:  # whatever is wrong with one film, or with us, the others are not lost
                     failed += 1
                     words, path = in_one_line(error), running[done].source
+                    if not isinstance(error, (ValueError, OSError, RuntimeError, MemoryError)):
+                        words = f"{type(error).__name__}: {words}; this is a bug of videopoet_jax, please report it"
                     click.echo(f"error: {words}" if str(path) in words else f"error: {path}: {words}", err=True)
         except BaseException:
             stop.set()

@@ -36,12 +36,12 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     perceptual = perceptual_distance(config) if config.loss.perceptual else None
     extra = losses.initial_extra(perceptual)
 
-    def tokenizer(params: PyTree) -> VideoTokenizer:
-        return VideoTokenizer(config.model.to_dict(), params)
+    tokenizer = VideoTokenizer(config.model.to_dict(), {}).with_params
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
         held_out = clips(config, "held_out", size=8)
-        video = np.stack([held_out[i]["video"] for i in range(min(8, len(held_out)))])
+        spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several films
+        video = np.stack([held_out[i]["video"] for i in spread.tolist()])
         trained = tokenizer(params)
         copies = trained.decode(trained.encode(video).codes)
         rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("decoded", c))]

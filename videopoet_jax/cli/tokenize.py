@@ -8,6 +8,7 @@ unnamed file. All that codes depend on is kept beside them (`made_from`), for a 
 """
 
 import json
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,11 +38,13 @@ def command(inputs, out, model, chunk_frames, report, **options) -> None:
     that cannot be read is reported and left out; the exit code is then 2.
     """
     from videopoet_jax.data.clip_files import SUFFIXES
+    from videopoet_jax.layers.precision import compute_dtype
     from videopoet_jax.training.compilation import use_compilation_cache
 
     jobs = plan(inputs, out, SUFFIXES, "{}.npz".format)
     check_targets(report)
     speaks = digests(model)
+    options |= {"dtype": compute_dtype(None)}  # codes depend on it, by rounding
     fresh = [job for job in jobs if not is_current(job, speaks, options)]
     tally, total = Tally(0, 0), Totals()
     if fresh:
@@ -88,15 +91,17 @@ def is_current(job: Job, speaks: dict[str, str], options: dict) -> bool:
 
 
 class Totals:
-    """Frames and codes of all films together; threads add to it one after another."""
+    """Frames and codes of all films together; threads may add to it at once."""
 
     def __init__(self) -> None:
         self.frames = self.video_codes = self.audio_codes = 0
+        self._lock = threading.Lock()
 
     def add(self, frames: int, video: np.ndarray, audio: np.ndarray | None) -> None:
-        self.frames += frames
-        self.video_codes += video.size
-        self.audio_codes += 0 if audio is None else audio.size
+        with self._lock:
+            self.frames += frames
+            self.video_codes += video.size
+            self.audio_codes += 0 if audio is None else audio.size
 
     def figures(self) -> dict[str, int]:
         return {"frames": self.frames, "video_codes": self.video_codes, "audio_codes": self.audio_codes}

@@ -47,6 +47,7 @@ class VideoInfo:
     sample_rate: int | None
     channels: int | None
     audio_codec: str | None
+    comment: str
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
@@ -75,6 +76,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             sample_rate=sound.codec_context.sample_rate if sound else None,
             channels=sound.codec_context.channels if sound else None,
             audio_codec=sound.codec_context.name if sound else None,
+            comment=container.metadata.get("comment", ""),
         )
 
 

@@ -31,11 +31,12 @@ class VideoWriter:
                 writer.write_audio(waveform)    # float32 [s] in [-1, 1]
 
     Hand over picture and sound of the same seconds in turn: what runs ahead is held in memory. The size of the first
-    frame is that of the film. An exception inside the block, or a full disk, leaves no file.
+    frame is that of the film. An exception inside the block, or a full disk, leaves no file. `comment` is kept in the
+    file, for `probe`.
     """
 
-    def __init__(self, path: str | os.PathLike, *, fps: Number, sample_rate: int | None = None):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike, *, fps: Number, sample_rate: int | None = None, comment: str = ""):
+        self.path, self.comment = Path(path), comment
         if self.path.suffix.lower() not in SUFFIXES:
             raise MediaError(f"{self.path}: videos are written as {', '.join(SUFFIXES)}; name it {self.path.stem}.mp4.")
         if self.path.is_dir():
@@ -64,6 +65,7 @@ class VideoWriter:
                 format=container_format,
                 options={"movflags": "+faststart"},
             )
+            self._container.metadata["comment"] = self.comment
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise

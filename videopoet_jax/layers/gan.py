@@ -66,7 +66,9 @@ def follow(averages: Averages, real: Float[Array, "*n"], fake: Float[Array, "*m"
 
 def lecam(real: Float[Array, "*n"], fake: Float[Array, "*m"], averages: Averages) -> Float[Array, ""]:
     """E[max(0, real − average fake)²] + E[max(0, average real − fake)²] (Tseng et al. 2021; one-sided as in MAGVIT's
-    code): holds back an adversary that tells the two apart too surely, as it does when there are few examples."""
+    code, but of each example, as in the paper): holds back an adversary that tells the two apart too surely, as it does
+    when there are few examples.
+    """
     real, fake = real.astype(jnp.float32), fake.astype(jnp.float32)
     above, below = jax.nn.relu(real - averages.fake), jax.nn.relu(averages.real - fake)
     return jnp.mean(jnp.square(above)) + jnp.mean(jnp.square(below))

@@ -1,5 +1,6 @@
 """The dtype that a model computes in."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -12,6 +13,12 @@ from videopoet_jax.pretrained import is_table
 def compute_dtype(name: str | None = None) -> str:
     """`name`, or what suits the machine: float32 on a CPU, which is slow at anything else, bfloat16 on accelerators."""
     return name or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def products_in(dtype: Any) -> AbstractContextManager:
+    """Where float32 is computed in, so are its products: by default an accelerator rounds their operands to bfloat16,
+    and codes that lie near a border would not be those of another machine."""
+    return jax.default_matmul_precision("float32") if jnp.dtype(dtype) == jnp.float32 else nullcontext()
 
 
 def cast_network(params: Any, dtype: Any) -> Any:

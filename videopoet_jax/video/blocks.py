@@ -87,11 +87,11 @@ def group_norm(
 def _group_norm_forward(x, scale, bias, groups, causal):
     m = moments(x, groups, causal)
     normal = ((x.astype(jnp.float32) - m.mean) * m.scale).astype(x.dtype)
-    return normal * scale.astype(x.dtype) + bias.astype(x.dtype), (x, scale, m)
+    return normal * scale.astype(x.dtype) + bias.astype(x.dtype), (x, scale, bias, m)
 
 
 def _group_norm_backward(groups, causal, saved, dy):
-    x, scale, m = saved
+    x, scale, bias, m = saved
     dy32, apart = dy.astype(jnp.float32), x.astype(jnp.float32) - m.mean
     pixels = x.shape[2] * x.shape[3]
     d_bias, d_scale = (jnp.sum(g, axis=(2, 3), keepdims=True) for g in (dy32, dy32 * apart))
@@ -99,7 +99,8 @@ def _group_norm_backward(groups, causal, saved, dy):
     along = over_groups(d_scale * scale, groups, causal) / pixels
     level = over_groups(d_bias * scale, groups, causal) / pixels
     dx = m.scale * (dy32 * scale - level - apart * (m.scale * along))
-    return dx.astype(x.dtype), jnp.sum(d_scale, axis=(0, 1, 2, 3)), jnp.sum(d_bias, axis=(0, 1, 2, 3))
+    d_scale, d_bias = (jnp.sum(d, axis=(0, 1, 2, 3)) for d in (d_scale, d_bias))
+    return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
 
 
 group_norm.defvjp(_group_norm_forward, _group_norm_backward)

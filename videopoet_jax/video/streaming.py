@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from videopoet_jax.layers.pieces import deal
+from videopoet_jax.layers.precision import products_in
 from videopoet_jax.video.blocks import Chunk
 from videopoet_jax.video.model import VideoTokenizerModel, to_bytes, to_pixels
 
@@ -111,10 +112,12 @@ class Stream:
 
     def _encode_chunk(self, params: Any, past: Any, video: Any, chunk: Chunk) -> tuple[jax.Array, Any]:
         pixels, variables = to_pixels(video).astype(self.dtype), {"params": params, "past": past}
-        codes, state = self.model.apply(variables, pixels, chunk, method="to_indices", mutable=["past"])
+        with products_in(self.dtype):
+            codes, state = self.model.apply(variables, pixels, chunk, method="to_indices", mutable=["past"])
         return codes, state.get("past", {})
 
     def _decode_chunk(self, params: Any, past: Any, codes: Any, chunk: Chunk) -> tuple[jax.Array, Any]:
-        variables = {"params": params, "past": past}
-        video, state = self.model.apply(variables, codes, self.dtype, chunk, method="from_indices", mutable=["past"])
+        variables, method = {"params": params, "past": past}, "from_indices"
+        with products_in(self.dtype):
+            video, state = self.model.apply(variables, codes, self.dtype, chunk, method=method, mutable=["past"])
         return to_bytes(video), state.get("past", {})

@@ -11,6 +11,7 @@ and `decode(codes, num_frames)` cuts off what was filled in:
     frames 0 1 2 3 4 5   →   0 1 2 3 4 5 5 5 5   →   codes of 3 latent frames   →   9 frames, of which 6 are kept
 """
 
+import copy
 import dataclasses
 import functools
 import os
@@ -79,6 +80,12 @@ class VideoTokenizer:
         config = read_config(directory, MODEL_TYPE, fields)
         params = place(load_params(directory), functools.partial(init_params, build(config)), mesh, directory)
         return cls(config, params, dtype, chunk_frames=chunk_frames)
+
+    def with_params(self, params: Mapping[str, Any]) -> "VideoTokenizer":
+        """The same tokenizer, and the same compiled programs, with other parameters."""
+        other = copy.copy(self)
+        other.params = cast_network(dict(params), self.dtype)
+        return other
 
     def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
         """Writes config.json and model.safetensors."""
