@@ -20,7 +20,7 @@ case "${1:-}" in
 esac
 if [ ! -e "$VENV/.peers" ]; then
     # Without what they require: fairseq (for one) does not install on a Python of today, and is not used.
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch encodec ||
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch==2.4.0 encodec==0.1.1 ||
         fail "audiolm-pytorch and encodec cannot be installed: see pip's words above."
     touch "$VENV/.peers"
 fi

@@ -43,5 +43,6 @@ train() { # train NAME CONFIG STEPS [options]: one stage; one that is done write
 train images "${config}_image" "${steps[0]:-}" "${options[@]}"
 train clips "$config" "${steps[1]:-}" --init "$run/models/images" "${options[@]}"
 .venv/bin/videopoet curves "$run/images" "$run/clips" --only psnr --only code_usage --out "$run/curves.png"
-echo "The tokenizer: $run/models/clips; its curves: $run/curves.png. Next, a film through it and back:"
-echo "  .venv/bin/videopoet reconstruct FILM --model $run/models/clips --out copy.mp4"
+echo "The tokenizer: $run/models/clips; its curves: $run/curves.png. Next, a film through it and back, at the"
+echo "height that it was trained at (64 unless you say so):"
+echo "  .venv/bin/videopoet reconstruct FILM --model $run/models/clips --height 128 --out copy.mp4"

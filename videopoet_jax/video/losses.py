@@ -187,7 +187,10 @@ def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
         def logits(video: Array) -> Array:
             return model.apply({"params": jax.tree.map(lambda p: p.astype(video.dtype), params)}, video)
 
-        real, fake = jnp.split(logits(jnp.concatenate([outputs["real"], outputs["fake"]])).astype(jnp.float32), 2)
+        # In turns, a copy behind its clip: both stay on the device that has them.
+        pairs = jnp.stack([outputs["real"], outputs["fake"]], axis=1)
+        said = logits(pairs.reshape(-1, *pairs.shape[2:])).astype(jnp.float32).reshape(pairs.shape[:2])
+        real, fake = said[:, 0], said[:, 1]
         averages = gan.follow(gan.Averages(**extra["averages"]), real, fake, adversary["lecam_decay"])
         game, lecam = gan.discriminator_loss(real, fake, adversary["kind"]), gan.lecam(real, fake, averages)
         penalty = jax.lax.cond(
