@@ -98,7 +98,9 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.adversary.weight = 0.0
     if arg == "local":
         c.data.quietest = 30.0
-        c.loss.waveform_weight = 0.0  # 500 bits a second cannot tell the phase of noise: it would teach silence
+        # Measured on films' sound, held out: with every example through the quantizer and this weight at 1, latents
+        # shrink to one number, the loudness. Spectra alone give a hum of 50 Hz with the right loudness and colour.
+        c.loss.bypass_share, c.loss.commitment_weight = 0.5, 0.05
         c.train.steps = 2_000
     if arg == "nano":
         c.data.source, c.data.levels, c.data.size = "moving_digits", (1, 1, 1, 2, 3), 20_000  # clicks in two of five

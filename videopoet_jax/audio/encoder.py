@@ -6,6 +6,8 @@
 ELU and no normalisation, so that a silent stretch is not amplified; every convolution looks only back.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -38,11 +40,10 @@ class CarriedConv1D(CausalConv1D):
         return super().__call__(x, carried(self, x, past_length(self.kernel_size, self.stride, self.dilation)))
 
 
-def conv(features: int, kernel_size: int, stride: int = 1, dilation: int = 1, name: str | None = None) -> CarriedConv1D:
+def conv(features: int, kernel_size: int, stride: int = 1, dilation: int = 1, **named: Any) -> CarriedConv1D:
     """A causal convolution as all of SoundStream uses it: biased, ungrouped."""
-    return CarriedConv1D(
-        features=features, kernel_size=kernel_size, stride=stride, dilation=dilation, groups=1, use_bias=True, name=name
-    )
+    sizes = {"features": features, "kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+    return CarriedConv1D(**sizes, groups=1, use_bias=True, **named)
 
 
 def elu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -52,7 +53,7 @@ def elu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 
 class ResidualUnit(nn.Module):
-    """x + conv k1 (ELU (dilated conv (ELU x)))."""
+    """x + conv k1 (ELU (dilated conv (ELU x))); a fresh one is the identity. (ours)"""
 
     kernel_size: int
     dilation: int
@@ -61,7 +62,7 @@ class ResidualUnit(nn.Module):
     def __call__(self, x: Float[Array, "b s c"]) -> Float[Array, "b s c"]:
         features = x.shape[-1]
         y = conv(features, self.kernel_size, dilation=self.dilation, name="dilated")(elu(x))
-        return x + conv(features, 1, name="pointwise")(elu(y))
+        return x + conv(features, 1, kernel_init=nn.initializers.zeros_init(), name="pointwise")(elu(y))
 
 
 class Encoder(nn.Module):
