@@ -148,13 +148,14 @@ LEADING_OUT = ["../secret.mp4", "/etc/passwd", "a/../../secret.mp4", "out/secret
 
 
 @pytest.mark.parametrize("path", LEADING_OUT)
-def test_captions_cannot_lead_out_of_the_folder(tmp_path, path):
+def test_captions_cannot_lead_out_of_the_folder(tmp_path, path, caplog):
     root = tmp_path / "root"
     root.mkdir()
     write_video(tmp_path / "secret.mp4", counted(3), fps=8)
     (root / "out").symlink_to(tmp_path)
     (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     assert _listed(root) == []  # links out of the folder are not followed by looking, either
+    assert f"left out: {root / 'link.mp4'}: a link out of {root}" in caplog.text
     (root / "captions.jsonl").write_text(json.dumps({"path": path, "caption": "x"}))
     with pytest.raises(MediaError, match="leads out of"):
         find_clips(root)

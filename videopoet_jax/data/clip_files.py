@@ -5,6 +5,7 @@ clips/a/7.mkv, captions.jsonl: {"path": "a/7.mkv", "caption": "…"}  →  "…"
 """
 
 import json
+import logging
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from videopoet_jax.data.media_open import MediaError
 
+_LOG = logging.getLogger(__name__)
 CAPTIONS = "captions.jsonl"
 _SUFFIX_LIST = """
     .mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .gif .mxf .dv
@@ -77,7 +79,7 @@ def words(name: str) -> str:
 def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
     """Names of the files with these suffixes, relative to the root.
 
-    Links that lead out of it are not followed, hidden files are not looked at.
+    Links that lead out of it are not followed, and said to be left out; hidden files are not looked at.
     """
     count, inside = 0, root.resolve()
     for folder, folders, files in os.walk(root):
@@ -87,6 +89,9 @@ def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
             if file.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                _LOG.warning(
+                    "left out: %s: a link out of %s; copy the file, or name the folder that has it.", path, root
+                )
                 continue
             count += 1
             if count > MAX_FILES:
