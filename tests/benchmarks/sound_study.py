@@ -17,7 +17,7 @@ import numpy as np
 
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.evaluate_audio_tokenizer import noisy
-from videopoet_jax.data.media import read_audio
+from videopoet_jax.data.media import read_audio, write_image
 from videopoet_jax.evaluate import sheets
 
 STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
@@ -28,7 +28,7 @@ FROM, SECONDS, SNR = 3.0, 2.5, 10.0  # seconds, seconds, dB
 def draw(run: Path, clips: Path) -> None:
     """Spectrograms of what was held out: true, copied by one level and by all, under noise, and copied without it."""
     tokenizer = AudioTokenizer.from_pretrained(run / "model")
-    rows, blank = [], np.zeros((1, 96, 1, 3), np.uint8)
+    columns, blank = [], np.zeros((1, 96, 1, 3), np.uint8)
     for number, name in enumerate(SHOWN):
         sound = read_audio(clips / name, sample_rate=tokenizer.sample_rate, start=FROM, end=FROM + SECONDS)
         heard, sound = noisy(number, sound / np.abs(sound).max(), SNR)
@@ -37,8 +37,9 @@ def draw(run: Path, clips: Path) -> None:
         shown |= {f"{levels} of {tokenizer.levels} levels": tokenizer.decode(codes[:, :levels]) for levels in (1, 4)}
         shown[f"noise at {SNR:g} dB"] = heard
         shown["copied, denoised"] = tokenizer.decode(tokenizer.encode(heard, denoise=True).codes)
-        rows += [sheets.Row(title, blank, wave, tokenizer.sample_rate) for title, wave in shown.items()]
-    sheets.save_contact_sheet(run / "spectrograms.png", rows, columns=1, frame_height=96)
+        rows = [sheets.Row(title, blank, wave, tokenizer.sample_rate) for title, wave in shown.items()]
+        columns.append(sheets.contact_sheet(rows, columns=1, frame_height=96))
+    write_image(run / "spectrograms.png", np.concatenate(columns, axis=1))
 
 
 def main(clips: str, run: str, steps: str = "2000") -> None:
