@@ -1,5 +1,6 @@
 """Convolutions: every form equals the plain one, time runs forwards, and chunks equal the whole."""
 
+import re
 from functools import partial
 
 import flax.linen as nn
@@ -74,15 +75,32 @@ def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, 
             assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(b).max()), err_msg=method)
 
 
-def test_gradient_of_a_gradient_agrees_with_the_plain_convolution():
-    x, kernel = normal(0, 1, 3, 4, 4, 2), normal(1, 3, 3, 3, 2, 2)
+@pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
+def test_gradient_of_a_gradient_agrees_with_the_plain_convolution(frames, size, strides):
+    x, kernel = normal(0, 1, frames, 6, 5, 2), normal(1, *size, 2, 3)
 
     def penalty(f):
         slope = jax.grad(lambda x, k: jnp.sum(jnp.tanh(f(x, k))))
-        return jax.jit(jax.grad(lambda k: jnp.sum(slope(x, k) ** 2)))(kernel)
+        return jax.jit(jax.grad(lambda x, k: jnp.sum(slope(x, k) ** 2), (0, 1)))(x, kernel)
 
-    truth = penalty(lambda x, k: plain3d(x, k, (1, 1, 1), 2))
-    assert_allclose(penalty(causal_conv3d), truth, rtol=1e-4, atol=1e-4)
+    truth = penalty(lambda x, k: plain3d(x, k, strides, size[0] - 1))
+    for ours, theirs in zip(penalty(partial(causal_conv3d, strides=strides)), truth, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(jnp.abs(theirs).max()))
+
+
+def test_gradients_in_a_branch_are_convolutions_that_a_cpu_is_fast_at():
+    x, kernel = normal(0, 1, 3, 8, 8, 4), normal(1, 3, 3, 3, 4, 6)
+
+    def loss(x, kernel):
+        slope = jax.grad(lambda x: jnp.sum(jnp.tanh(causal_conv3d(x, kernel))))(x)
+        return jnp.sum(slope**2)
+
+    def branching(x, kernel, sometimes):
+        return jax.lax.cond(sometimes, loss, lambda x, kernel: jnp.zeros(()), x, kernel)
+
+    program = jax.jit(jax.grad(branching, (0, 1))).lower(x, kernel, True).compile().as_text()
+    orders = re.findall(r"dim_labels=([^\s,]+)", program)
+    assert len(orders) > 3 and set(orders) == {"b01f_01io->b01f"}
 
 
 @pytest.mark.parametrize("frames, size, strides", GEOMETRIES)

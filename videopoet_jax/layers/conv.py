@@ -70,7 +70,7 @@ def causal_conv3d(
         _check_past(past, kt, strides[0])
         x = jnp.concatenate([past, x], axis=1) if past.shape[1] else x
         front, skip = 0, max(0, strides[0] - kt)
-    return conv_forms.convolve(x[:, skip:], kernel, strides, front, method)
+    return conv_forms.convolve(x[:, skip:], kernel, strides, (front, 0), method)
 
 
 def centred_conv3d(
@@ -81,9 +81,7 @@ def centred_conv3d(
     method: str = "auto",
 ) -> Float[Array, "b t2 h2 w2 d"]:
     """Convolution centred in time as in space, for models that see a clip as a whole: t becomes ceil(t / s)."""
-    before, behind = conv_forms.same(kernel.shape[0])
-    x = jnp.pad(x, ((0, 0), (0, behind), (0, 0), (0, 0), (0, 0))) if behind else x
-    return conv_forms.convolve(x, kernel, strides, before, method)
+    return conv_forms.convolve(x, kernel, strides, conv_forms.same(kernel.shape[0]), method)
 
 
 def causal_conv1d(

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Strides = tuple[int, int, int]
+Span = tuple[int, int]  # zeros before and behind
 _VIDEO = ("NDHWC", "DHWIO", "NDHWC")
 _PICTURE = ("NHWC", "HWIO", "NHWC")
 
@@ -46,72 +47,19 @@ def rule(kernel_size: tuple[int, int, int], strides: Strides) -> Choice:
     return Choice("fold_out", "fold_in", "fold_out")
 
 
-def same(k: int) -> tuple[int, int]:
+def same(k: int) -> Span:
     """Zeros before and behind a picture, whatever its size and the stride."""
     return (k - 1) // 2, k - 1 - (k - 1) // 2
 
 
-def _frames_out(t: int, front: int, kt: int, stride: int) -> int:
-    return (t + front - kt) // stride + 1
+def _frames_out(t: int, around: Span, kt: int, stride: int) -> int:
+    return (t + sum(around) - kt) // stride + 1
 
 
-def conv3d(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
+def conv3d(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
     """The plain form, which the others equal."""
-    padding = [(front, 0), same(kernel.shape[1]), same(kernel.shape[2])]
+    padding = [around, same(kernel.shape[1]), same(kernel.shape[2])]
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_VIDEO)
-
-
-def _conv2d(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
-    """The same 2-D convolution of every frame of x [b t h w c]."""
-    padding = [same(kernel.shape[0]), same(kernel.shape[1])]
-    frames = x.reshape(-1, *x.shape[2:])
-    y = lax.conv_general_dilated(frames, kernel, strides, padding, dimension_numbers=_PICTURE)
-    return y.reshape(*x.shape[:2], *y.shape[1:])
-
-
-def fold_out(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
-    """All taps of every frame at once, each added to the frame it belongs to: no zero is multiplied."""
-    kt, kh, kw, c, d = kernel.shape
-    t, out = x.shape[1], _frames_out(x.shape[1], front, kt, strides[0])
-    z = _conv2d(x, kernel.transpose(1, 2, 3, 0, 4).reshape(kh, kw, c, kt * d), strides[1:])
-    y = 0.0
-    for tap in range(kt):
-        first = -(-max(0, front - tap) // strides[0])  # the first output that this tap reaches
-        start = first * strides[0] + tap - front
-        part = z[:, start : t : strides[0], :, :, tap * d : (tap + 1) * d][:, : out - first]
-        y = y + jnp.pad(part, ((0, 0), (first, 0), (0, 0), (0, 0), (0, 0)))
-    return y
-
-
-def fold_in(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
-    """All taps that meet at an output, side by side in the channels."""
-    kt, kh, kw, c, d = kernel.shape
-    out = _frames_out(x.shape[1], front, kt, strides[0])
-    x = jnp.pad(x, ((0, 0), (front, 0), (0, 0), (0, 0), (0, 0))) if front else x
-    taps = [x[:, tap : tap + (out - 1) * strides[0] + 1 : strides[0]] for tap in range(kt)]
-    taps = jnp.concatenate(taps, axis=-1) if kt > 1 else taps[0]
-    return _conv2d(taps, kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d), strides[1:])
-
-
-def matmul(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
-    """A 1×1×1 kernel: the frames and pixels that the strides keep, times a matrix."""
-    if kernel.shape[:3] != (1, 1, 1):
-        raise ValueError(f"kernel {kernel.shape[:3]}: method 'matmul' needs (1, 1, 1); take 'auto'.")
-    return x[:, :: strides[0], :: strides[1], :: strides[2]] @ kernel[0, 0, 0]
-
-
-FORMS: dict[str, Callable[[Array, Array, Strides, int], Array]] = {
-    "conv3d": conv3d,
-    "fold_out": fold_out,
-    "fold_in": fold_in,
-    "matmul": matmul,
-}
-
-
-def _on_cpu(name: str, x: Array, kernel: Array, strides: Strides, front: int) -> Array:
-    """Form `name` where the program is compiled for CPU, conv3d elsewhere (also when a CPU compiles for a TPU)."""
-    forms = [partial(FORMS[f], strides=strides, front=front) for f in (name, "conv3d")]
-    return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
 
 
 def materialized(x: Array) -> Array:
@@ -123,32 +71,136 @@ def materialized(x: Array) -> Array:
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
+class _Window(NamedTuple):
+    """How a 2-D kernel lies on a picture; of each, height and width. A dilation of 2 lays a zero between neighbours."""
+
+    strides: tuple[int, int]
+    padding: tuple[Span, Span]
+    dilation: tuple[int, int] = (1, 1)
+    kernel_dilation: tuple[int, int] = (1, 1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolved(x: Array, kernel: Array, window: _Window) -> Array:
+    """Pictures x [n h w c] convolved with a kernel [kh kw c d]; each gradient is such a convolution again.
+
+    JAX would transpose it by naming other dimensions, for which XLA:CPU has no fast kernel: it brings them into this
+    order itself, but not in the branches of a `lax.cond` nor in loops.
+    """
+    strides, padding, *dilations = window
+    return lax.conv_general_dilated(x, kernel, strides, padding, *dilations, dimension_numbers=_PICTURE)
+
+
+def _convolved_forward(x: Array, kernel: Array, window: _Window) -> tuple[Array, tuple[Array, Array]]:
+    return _convolved(x, kernel, window), (x, kernel)
+
+
+def _convolved_backward(window: _Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+
+    def extents(array: Array, axes: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
+        return [(array.shape[axis] - 1) * d + 1 for axis, d in zip(axes, dilation, strict=True)]
+
+    n, k = extents(x, (1, 2), window.dilation), extents(kernel, (0, 1), window.kernel_dilation)
+    m, before = extents(dy, (1, 2), window.strides), [p[0] for p in window.padding]
+    # dx[j] = Σ dy[o] · kernel[j + before − o·stride]: the kernel turned round, over dy with zeros between.
+    around = tuple((k[i] - 1 - before[i], n[i] + before[i] - m[i]) for i in range(2))
+    turned = materialized(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    by_input = _convolved(dy, turned, _Window(window.dilation, around, window.strides, window.kernel_dilation))
+    # dkernel[i] = Σ dy[o] · x[o·stride + i − before]: dy is the kernel, and the pictures are the channels.
+    around = tuple((before[i], k[i] - 1 + m[i] - n[i] - before[i]) for i in range(2))
+    channels, pictures = materialized(x.transpose(3, 1, 2, 0)), materialized(dy.transpose(1, 2, 0, 3))
+    by_kernel = _convolved(channels, pictures, _Window(window.kernel_dilation, around, window.dilation, window.strides))
+    return by_input, by_kernel.transpose(1, 2, 0, 3)
+
+
+_convolved.defvjp(_convolved_forward, _convolved_backward)
+
+
+def _conv2d(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
+    """The same 2-D convolution of every frame of x [b t h w c]."""
+    window = _Window(strides, (same(kernel.shape[0]), same(kernel.shape[1])))
+    y = _convolved(x.reshape(-1, *x.shape[2:]), kernel, window)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def fold_out(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
+    """All taps of every frame at once, each added to the frame it belongs to: no zero is multiplied."""
+    (kt, kh, kw, c, d), front = kernel.shape, around[0]
+    t, out = x.shape[1], _frames_out(x.shape[1], around, kt, strides[0])
+    z = _conv2d(x, kernel.transpose(1, 2, 3, 0, 4).reshape(kh, kw, c, kt * d), strides[1:])
+    y = 0.0
+    for tap in range(kt):
+        first = -(-max(0, front - tap) // strides[0])  # the first output that this tap reaches
+        start = first * strides[0] + tap - front
+        part = z[:, start : t : strides[0], :, :, tap * d : (tap + 1) * d][:, : out - first]
+        y = y + _padded(part, (first, out - first - part.shape[1]))
+    return y
+
+
+def fold_in(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
+    """All taps that meet at an output, side by side in the channels."""
+    kt, kh, kw, c, d = kernel.shape
+    out = _frames_out(x.shape[1], around, kt, strides[0])
+    x = _padded(x, around)
+    taps = [x[:, tap : tap + (out - 1) * strides[0] + 1 : strides[0]] for tap in range(kt)]
+    taps = jnp.concatenate(taps, axis=-1) if kt > 1 else taps[0]
+    return _conv2d(taps, kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d), strides[1:])
+
+
+def _padded(x: Array, around: Span) -> Array:
+    return jnp.pad(x, ((0, 0), around, (0, 0), (0, 0), (0, 0))) if any(around) else x
+
+
+def matmul(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
+    """A 1×1×1 kernel: the frames and pixels that the strides keep, times a matrix."""
+    if kernel.shape[:3] != (1, 1, 1):
+        raise ValueError(f"kernel {kernel.shape[:3]}: method 'matmul' needs (1, 1, 1); take 'auto'.")
+    return x[:, :: strides[0], :: strides[1], :: strides[2]] @ kernel[0, 0, 0]
+
+
+FORMS: dict[str, Callable[[Array, Array, Strides, Span], Array]] = {
+    "conv3d": conv3d,
+    "fold_out": fold_out,
+    "fold_in": fold_in,
+    "matmul": matmul,
+}
+
+
+def _on_cpu(name: str, x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
+    """Form `name` where the program is compiled for CPU, conv3d elsewhere (also when a CPU compiles for a TPU)."""
+    forms = [partial(FORMS[f], strides=strides, around=around) for f in (name, "conv3d")]
+    return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def fastest(x: Array, kernel: Array, strides: Strides, front: int) -> Array:
-    """The convolution, each product in the form that `rule` names. `front` zeros precede the first frame."""
-    return _on_cpu(rule(kernel.shape[:3], strides).forward, x, kernel, strides, front)
+def fastest(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
+    """The convolution, each product in the form that `rule` names. `around` counts the frames of zeros."""
+    return _on_cpu(rule(kernel.shape[:3], strides).forward, x, kernel, strides, around)
 
 
-def _fastest_forward(x: Array, kernel: Array, strides: Strides, front: int) -> tuple[Array, tuple[Array, Array]]:
-    return fastest(x, kernel, strides, front), (x, kernel)
+def _fastest_forward(x: Array, kernel: Array, strides: Strides, around: Span) -> tuple[Array, tuple[Array, Array]]:
+    return fastest(x, kernel, strides, around), (x, kernel)
 
 
-def _fastest_backward(strides: Strides, front: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _fastest_backward(strides: Strides, around: Span, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     choice = rule(kernel.shape[:3], strides)
-    by_input = jax.vjp(lambda x: _on_cpu(choice.input_gradient, x, kernel, strides, front), x)[1]
-    by_kernel = jax.vjp(lambda kernel: _on_cpu(choice.kernel_gradient, x, kernel, strides, front), kernel)[1]
+    by_input = jax.vjp(lambda x: _on_cpu(choice.input_gradient, x, kernel, strides, around), x)[1]
+    by_kernel = jax.vjp(lambda kernel: _on_cpu(choice.kernel_gradient, x, kernel, strides, around), kernel)[1]
     return *by_input(dy), *by_kernel(dy)
 
 
 fastest.defvjp(_fastest_forward, _fastest_backward)
 
 
-def convolve(x: Array, kernel: Array, strides: Strides, front: int, method: str) -> Array:
-    """Convolve x after `front` zero frames, VALID in time and centred in space; `method` is "auto" or a form's name."""
+def convolve(x: Array, kernel: Array, strides: Strides, around: Span, method: str) -> Array:
+    """Convolve x between `around` frames of zeros, centred in space; `method` is "auto" or a form's name."""
     if method not in ("auto", *FORMS):
         raise ValueError(f"method {method!r}: not a form of convolution; use 'auto' or one of {sorted(FORMS)}.")
-    # A tap that meets only those zeros is left out: a picture costs one tap, not kt.
-    idle = min(max(0, front - strides[0] * (_frames_out(x.shape[1], front, kernel.shape[0], strides[0]) - 1)), front)
-    kernel, front = kernel[idle:], front - idle
-    return fastest(x, kernel, strides, front) if method == "auto" else FORMS[method](x, kernel, strides, front)
+    # Taps that meet only those zeros are left out: a picture costs one tap, not kt.
+    t, kt, (front, behind) = x.shape[1], kernel.shape[0], around
+    last = strides[0] * (_frames_out(t, around, kt, strides[0]) - 1) - front  # where the last output begins
+    first, end = min(max(0, -last), front), kt - min(max(0, kt - front - t), behind)
+    kernel, around = kernel[first:end], (front - first, behind - (kt - end))
+    return fastest(x, kernel, strides, around) if method == "auto" else FORMS[method](x, kernel, strides, around)
