@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from videopoet_jax.audio.denoising import noisy
 from videopoet_jax.audio.tokenizer import AudioTokenizer
-from videopoet_jax.cli.evaluate_audio_tokenizer import noisy
 from videopoet_jax.data.media import read_audio, write_image
 from videopoet_jax.evaluate import sheets
 

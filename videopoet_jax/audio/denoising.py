@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, PRNGKeyArray
 
@@ -39,6 +40,14 @@ def mixed(clean: Float[Array, "b s"], noise: Float[Array, "b s"], snr: Float[Arr
     """`clean` with `noise` so many dB below it; silence stays silent."""
     power, other = (jnp.sum(x**2, axis=1, keepdims=True) for x in (clean, noise))
     return clean + noise * jnp.sqrt(power / (other + TINY)) * 10 ** (-snr[:, None] / 20)
+
+
+def noisy(number: int, sound: Float[np.ndarray, " s"], snr: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sound `number` under coloured noise of its own, and without; both turned down alike so that neither clips."""
+    noise = coloured(jax.random.key(number), (1, len(sound)))
+    heard = np.asarray(mixed(jnp.asarray(sound[None], jnp.float32), noise, jnp.full((1,), snr)))[0]
+    peak = max(1.0, float(np.abs(heard).max()))
+    return heard / peak, sound / peak
 
 
 def make_pairs(

@@ -103,6 +103,8 @@ def score(name: str, tokenizer, sounds: Sequence[np.ndarray], ratios: Sequence[f
 
     Sounds are in whole frames.
     """
+    from videopoet_jax.audio.denoising import noisy
+
     silence = [np.zeros_like(sound) for sound in sounds]
     rows = [row(f"silence, at {tokenizer.sample_rate} Hz", "clean", 0, 0.0, sounds, silence)]
     hearings = [Hearing("clean", list(sounds), list(sounds), False)]
@@ -119,19 +121,6 @@ def score(name: str, tokenizer, sounds: Sequence[np.ndarray], ratios: Sequence[f
             copies = [tokenizer.decode(c[:, :levels]) for c in codes]
             rows.append(row(name, hearing.name, levels, bits * levels, hearing.wanted, copies))
     return rows
-
-
-def noisy(number: int, sound: np.ndarray, snr: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sound `number` under coloured noise of its own, and without; both turned down alike so that neither clips."""
-    import jax
-    import jax.numpy as jnp
-
-    from videopoet_jax.audio.denoising import coloured, mixed
-
-    noise = coloured(jax.random.key(number), (1, len(sound)))
-    heard = np.asarray(mixed(jnp.asarray(sound[None], jnp.float32), noise, jnp.full((1,), snr)))[0]
-    peak = max(1.0, float(np.abs(heard).max()))
-    return heard / peak, sound / peak
 
 
 def row(name: str, heard: str, levels: int, bits: float, sounds: Sequence, copies: Sequence) -> dict:

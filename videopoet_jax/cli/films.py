@@ -17,6 +17,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 import numpy as np
 
-from videopoet_jax.cli.main import in_one_line
+from videopoet_jax.cli.main import debugging, in_one_line
 from videopoet_jax.cli.targets import check_targets
 
 STREAMS = 2  # ours: films at a time on one device
@@ -183,9 +184,9 @@ def work_through(
                     click.echo(done.result())
                 except Exception as error:  # whatever is wrong with one film, or with us, the others are not lost
                     failed += 1
+                    if debugging():
+                        traceback.print_exception(error)
                     words, path = in_one_line(error), running[done].source
-                    if not isinstance(error, (ValueError, OSError, RuntimeError, MemoryError)):
-                        words = f"{type(error).__name__}: {words}; this is a bug of videopoet_jax, please report it"
                     click.echo(f"error: {words}" if str(path) in words else f"error: {path}: {words}", err=True)
         except BaseException:
             stop.set()

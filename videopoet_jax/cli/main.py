@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def videopoet(context: click.Context, debug: bool) -> None:
     """VideoPoet in JAX: video with sound from text, and the training of every model behind it."""
-    del debug  # `main` has taken it: it may stand behind the command too
+    del debug  # see `debugging`
     context.obj = time.perf_counter()  # when the command began
 
 
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
     tune_xla(arguments[0] if arguments else "")
     try:
-        videopoet(arguments, prog_name="videopoet", standalone_mode=False)
+        videopoet(["--debug"] * debug + arguments, prog_name="videopoet", standalone_mode=False)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
@@ -98,23 +98,28 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped by the user", err=True)
         sys.exit(130)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
         if debug:
             raise
         _report(in_one_line(error))
-    except Exception as error:  # a mistake of ours: still one line, and the way to more
-        if debug:
-            raise
-        _report(f"{type(error).__name__}: {in_one_line(error)}; this is a bug of videopoet_jax, --debug shows where.")
+
+
+def debugging() -> bool:
+    """Whether the command that runs was given `--debug`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.find_root().params.get("debug", False)
 
 
 def in_one_line(error: Exception) -> str:
-    """The error in one line; an `OSError` names its file and the remedy."""
+    """The error in one line; an `OSError` names its file and the remedy, and a mistake of ours is owned to."""
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'file'}: {error.strerror.lower()}; check the path, its permissions and the free space."
         )
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, (ValueError, OSError, RuntimeError, MemoryError)):
+        return words
+    return f"{type(error).__name__}: {words}; this is a bug of videopoet_jax, --debug shows where."
 
 
 def _report(words: str) -> None:
