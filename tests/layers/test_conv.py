@@ -88,19 +88,34 @@ def test_gradient_of_a_gradient_agrees_with_the_plain_convolution(frames, size, 
         assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(jnp.abs(theirs).max()))
 
 
-def test_gradients_in_a_branch_are_convolutions_that_a_cpu_is_fast_at():
-    x, kernel = normal(0, 1, 3, 8, 8, 4), normal(1, 3, 3, 3, 4, 6)
+def total(f):
+    return lambda x, kernel: jnp.sum(jnp.tanh(f(x, kernel)))
 
-    def loss(x, kernel):
-        slope = jax.grad(lambda x: jnp.sum(jnp.tanh(causal_conv3d(x, kernel))))(x)
-        return jnp.sum(slope**2)
 
+def steepness(f):
+    return lambda x, kernel: jnp.sum(jax.grad(total(f))(x, kernel) ** 2)
+
+
+CLIP, SOUND = (3, 8, 8, 4), (32, 4)
+
+
+@pytest.mark.parametrize(
+    "loss, shape, taps, order",
+    [
+        (total(causal_conv3d), CLIP, (3, 3, 3), "b01f_01io->b01f"),
+        (steepness(causal_conv3d), CLIP, (3, 3, 3), "b01f_01io->b01f"),
+        (total(partial(causal_conv1d, stride=2)), SOUND, (4,), "b0f_0io->b0f"),
+        (steepness(causal_conv1d), SOUND, (4,), "b0f_0io->b0f"),
+    ],
+)
+def test_gradients_in_a_branch_are_convolutions_that_a_cpu_is_fast_at(loss, shape, taps, order):
     def branching(x, kernel, sometimes):
         return jax.lax.cond(sometimes, loss, lambda x, kernel: jnp.zeros(()), x, kernel)
 
+    x, kernel = normal(0, 2, *shape), normal(1, *taps, 4, 6)
     program = jax.jit(jax.grad(branching, (0, 1))).lower(x, kernel, True).compile().as_text()
     orders = re.findall(r"dim_labels=([^\s,]+)", program)
-    assert len(orders) > 3 and set(orders) == {"b01f_01io->b01f"}
+    assert len(orders) > 2 and set(orders) == {order}
 
 
 @pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
@@ -162,6 +177,31 @@ def test_a_wrong_past_and_an_unknown_method_are_refused():
         causal_conv3d(x, kernel, past=x[:, :1])
     with pytest.raises(ValueError, match="'fastest'.*use 'auto'"):
         causal_conv3d(x, kernel, method="fastest")
+
+
+@pytest.mark.parametrize("k, stride, dilation", [(7, 1, 1), (7, 1, 3), (4, 2, 1), (5, 3, 2), (3, 5, 1)])
+def test_both_derivatives_of_sounds_agree_with_the_plain_convolution(k, stride, dilation):
+    x, kernel = normal(0, 2, 40, 3), normal(1, k, 3, 4)
+    front, skip = max(0, (k - 1) * dilation + 1 - stride), max(0, stride - (k - 1) * dilation - 1)
+
+    def plain(x, kernel):
+        numbers = ("NWC", "WIO", "NWC")
+        return lax.conv_general_dilated(
+            x[:, skip:], kernel, (stride,), [(front, 0)], rhs_dilation=(dilation,), dimension_numbers=numbers
+        )
+
+    def derivatives(f):
+        def penalty(x, kernel):
+            y, pull = jax.vjp(f, x, kernel)
+            slopes = pull(jnp.cos(y))
+            return sum(jnp.sum(slope**3) for slope in slopes), (y, *slopes)
+
+        (_, first), second = jax.jit(jax.value_and_grad(penalty, (0, 1), has_aux=True))(x, kernel)
+        return *first, *second
+
+    ours, truth = derivatives(partial(causal_conv1d, stride=stride, dilation=dilation)), derivatives(plain)
+    for a, b in zip(ours, truth, strict=True):
+        assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
 
 
 @pytest.mark.parametrize("k, stride, dilation, groups", [(7, 1, 1, 1), (7, 1, 3, 1), (4, 2, 1, 1), (10, 5, 1, 2)])

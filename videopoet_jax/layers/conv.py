@@ -100,7 +100,9 @@ def causal_conv1d(
         _check_past(past, k, stride, dilation)
         x, front = jnp.concatenate([past, x], axis=1), 0
     skip = max(0, stride - (k - 1) * dilation - 1)
-    if groups > 1 and dilation == 1:
+    if groups == 1:
+        return conv_forms.convolve_sound(x[:, skip:], kernel, stride, dilation, front)
+    if dilation == 1:
         return grouped_conv1d(jnp.pad(x[:, skip:], ((0, 0), (front, 0), (0, 0))), kernel, stride, groups)
     return lax.conv_general_dilated(
         x[:, skip:],

@@ -24,7 +24,7 @@ from jax import Array, lax
 Strides = tuple[int, int, int]
 Span = tuple[int, int]  # zeros before and behind
 _VIDEO = ("NDHWC", "DHWIO", "NDHWC")
-_PICTURE = ("NHWC", "HWIO", "NHWC")
+_ORDER = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}  # of a sound, of a picture
 
 
 class Choice(NamedTuple):
@@ -72,23 +72,23 @@ def materialized(x: Array) -> Array:
 
 
 class _Window(NamedTuple):
-    """How a 2-D kernel lies on a picture; of each, height and width. A dilation of 2 lays a zero between neighbours."""
+    """How a kernel lies on what it sees, along each of its axes. A dilation of 2 lays a zero between neighbours."""
 
-    strides: tuple[int, int]
-    padding: tuple[Span, Span]
-    dilation: tuple[int, int] = (1, 1)
-    kernel_dilation: tuple[int, int] = (1, 1)
+    strides: tuple[int, ...]
+    padding: tuple[Span, ...]
+    dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolved(x: Array, kernel: Array, window: _Window) -> Array:
-    """Pictures x [n h w c] convolved with a kernel [kh kw c d]; each gradient is such a convolution again.
-
-    JAX would transpose it by naming other dimensions, for which XLA:CPU has no fast kernel: it brings them into this
-    order itself, but not in the branches of a `lax.cond` nor in loops.
-    """
+def _plain(x: Array, kernel: Array, window: _Window) -> Array:
+    """Sounds x [n s c] or pictures [n h w c] convolved with a kernel [… c d]."""
     strides, padding, *dilations = window
-    return lax.conv_general_dilated(x, kernel, strides, padding, *dilations, dimension_numbers=_PICTURE)
+    return lax.conv_general_dilated(x, kernel, strides, padding, *dilations, dimension_numbers=_ORDER[x.ndim])
+
+
+# The same with gradients that are such convolutions again. JAX would transpose it by naming other dimensions, for which
+# XLA:CPU has no fast kernel; it puts them in order itself, but not in the branches of a `lax.cond` nor in loops.
+_convolved = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 
 
 def _convolved_forward(x: Array, kernel: Array, window: _Window) -> tuple[Array, tuple[Array, Array]]:
@@ -97,21 +97,23 @@ def _convolved_forward(x: Array, kernel: Array, window: _Window) -> tuple[Array,
 
 def _convolved_backward(window: _Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
+    axes = range(x.ndim - 2)
+    outer = tuple(axis + 1 for axis in axes)  # the same axes of x and dy
 
-    def extents(array: Array, axes: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
-        return [(array.shape[axis] - 1) * d + 1 for axis, d in zip(axes, dilation, strict=True)]
+    def extents(sizes: tuple[int, ...], dilation: tuple[int, ...]) -> list[int]:
+        return [(sizes[i] - 1) * dilation[i] + 1 for i in axes]
 
-    n, k = extents(x, (1, 2), window.dilation), extents(kernel, (0, 1), window.kernel_dilation)
-    m, before = extents(dy, (1, 2), window.strides), [p[0] for p in window.padding]
+    n, k = extents(x.shape[1:], window.dilation), extents(kernel.shape, window.kernel_dilation)
+    m, before = extents(dy.shape[1:], window.strides), [zeros[0] for zeros in window.padding]
     # dx[j] = Σ dy[o] · kernel[j + before − o·stride]: the kernel turned round, over dy with zeros between.
-    around = tuple((k[i] - 1 - before[i], n[i] + before[i] - m[i]) for i in range(2))
-    turned = materialized(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    around = tuple((k[i] - 1 - before[i], n[i] + before[i] - m[i]) for i in axes)
+    turned = materialized(jnp.flip(kernel, tuple(axes)).swapaxes(-1, -2))
     by_input = _convolved(dy, turned, _Window(window.dilation, around, window.strides, window.kernel_dilation))
-    # dkernel[i] = Σ dy[o] · x[o·stride + i − before]: dy is the kernel, and the pictures are the channels.
-    around = tuple((before[i], k[i] - 1 + m[i] - n[i] - before[i]) for i in range(2))
-    channels, pictures = materialized(x.transpose(3, 1, 2, 0)), materialized(dy.transpose(1, 2, 0, 3))
-    by_kernel = _convolved(channels, pictures, _Window(window.kernel_dilation, around, window.dilation, window.strides))
-    return by_input, by_kernel.transpose(1, 2, 0, 3)
+    # dkernel[i] = Σ dy[o] · x[o·stride + i − before]: dy is the kernel, and the examples are the channels.
+    around = tuple((before[i], k[i] - 1 + m[i] - n[i] - before[i]) for i in axes)
+    channels, examples = materialized(x.swapaxes(0, -1)), materialized(dy.transpose(*outer, 0, -1))
+    by_kernel = _convolved(channels, examples, _Window(window.kernel_dilation, around, window.dilation, window.strides))
+    return by_input, by_kernel.transpose(*outer, 0, -1)
 
 
 _convolved.defvjp(_convolved_forward, _convolved_backward)
@@ -119,7 +121,7 @@ _convolved.defvjp(_convolved_forward, _convolved_backward)
 
 def _conv2d(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
     """The same 2-D convolution of every frame of x [b t h w c]."""
-    window = _Window(strides, (same(kernel.shape[0]), same(kernel.shape[1])))
+    window = _Window(strides, (same(kernel.shape[0]), same(kernel.shape[1])), (1, 1), (1, 1))
     y = _convolved(x.reshape(-1, *x.shape[2:]), kernel, window)
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
@@ -204,3 +206,10 @@ def convolve(x: Array, kernel: Array, strides: Strides, around: Span, method: st
     first, end = min(max(0, -last), front), kt - min(max(0, kt - front - t), behind)
     kernel, around = kernel[first:end], (front - first, behind - (kt - end))
     return fastest(x, kernel, strides, around) if method == "auto" else FORMS[method](x, kernel, strides, around)
+
+
+def convolve_sound(x: Array, kernel: Array, stride: int, dilation: int, front: int) -> Array:
+    """Convolve x [b s c] with a kernel [k c d] after `front` zeros."""
+    window = _Window((stride,), ((front, 0),), (1,), (dilation,))
+    forms = [lambda x, kernel, form=form: form(x, kernel, window) for form in (_convolved, _plain)]
+    return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
