@@ -119,10 +119,19 @@ def _convolved_backward(window: _Window, saved: tuple[Array, Array], dy: Array) 
 _convolved.defvjp(_convolved_forward, _convolved_backward)
 
 
+def _fast(x: Array, kernel: Array, window: _Window) -> Array:
+    """`_convolved`, or `_plain` where several processes compute as one.
+
+    Then the kernels' gradients, each a sum over all processes, would be so many sums in a branch, and XLA:CPU (jaxlib
+    0.10.2) was seen to start them in another order in each process, which ends both.
+    """
+    return (_convolved if jax.process_count() == 1 else _plain)(x, kernel, window)
+
+
 def _conv2d(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
     """The same 2-D convolution of every frame of x [b t h w c]."""
     window = _Window(strides, (same(kernel.shape[0]), same(kernel.shape[1])), (1, 1), (1, 1))
-    y = _convolved(x.reshape(-1, *x.shape[2:]), kernel, window)
+    y = _fast(x.reshape(-1, *x.shape[2:]), kernel, window)
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
@@ -211,5 +220,5 @@ def convolve(x: Array, kernel: Array, strides: Strides, around: Span, method: st
 def convolve_sound(x: Array, kernel: Array, stride: int, dilation: int, front: int) -> Array:
     """Convolve x [b s c] with a kernel [k c d] after `front` zeros."""
     window = _Window((stride,), ((front, 0),), (1,), (dilation,))
-    forms = [lambda x, kernel, form=form: form(x, kernel, window) for form in (_convolved, _plain)]
+    forms = [lambda x, kernel, form=form: form(x, kernel, window) for form in (_fast, _plain)]
     return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
