@@ -43,6 +43,10 @@ def test_blocks_find_what_one_search_does(number):
     found = rvq._nearest_in_blocks(vectors, table)
     assert_array_equal(found, rvq._nearest(vectors, table))
     assert found[1] == 7 and found[2] == 0
+    broken = table.at[60].set(jnp.nan)
+    found = rvq._nearest_in_blocks(vectors, broken)
+    assert_array_equal(found, rvq._nearest(vectors, broken))
+    assert 60 not in found
 
 
 def test_literal_residual_levels():

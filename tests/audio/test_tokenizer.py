@@ -1,5 +1,8 @@
 """AudioTokenizer: one fixed shape inside, so a clip's codes depend on nothing but the clip; and bad input."""
 
+import functools
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -33,6 +36,15 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_beginning(tokenizer, noise
     assert_array_equal(tokenizer.encode(noise[1:2, :1000]).codes[0], codes[1, :125])
     assert_array_equal(tokenizer.decode(codes[2:])[0], tokenizer.decode(codes)[2])
     assert_array_equal(tokenizer.decode(codes[:, :77]), tokenizer.decode(codes)[:, : 77 * 8])
+
+
+def test_every_product_is_exact(tokenizer):
+    """An accelerator would round float32's operands, and codes would differ from machine to machine."""
+    sound, codes = np.zeros((1, 64), np.float32), np.zeros((1, 8, 3), int)
+    for chunks, given in ((tokenizer._encoders[False], sound), (tokenizer._decode, codes)):
+        program = str(jax.make_jaxpr(functools.partial(chunks.step, None, given))())
+        found = re.findall(r"precision=\(?(?:Precision\.)?(\w+)", program)
+        assert len(found) > 10 and set(found) == {"HIGHEST"}
 
 
 @pytest.mark.parametrize("rows", [2, 4])

@@ -47,8 +47,10 @@ def main(clips: str, run: str, steps: str = "2000") -> None:
     folder = Path(run) / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     for film in films:
-        if not (folder / film.name).exists():
-            shutil.copy(film, folder)  # a folder's links out of it are not followed
+        if not (folder / film.name).exists():  # whole or not at all; a link out of the folder would not be followed
+            part = folder / f".{film.name}"
+            shutil.copy(film, part)
+            part.rename(folder / film.name)
     settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4", "model.denoise=True"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]

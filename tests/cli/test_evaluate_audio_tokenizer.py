@@ -6,7 +6,7 @@ import wave
 import numpy as np
 import pytest
 
-from videopoet_jax.cli.evaluate_audio_tokenizer import mean, score
+from videopoet_jax.cli.evaluate_audio_tokenizer import mean, score, table
 from videopoet_jax.cli.main import main
 
 
@@ -71,6 +71,9 @@ def test_figures_are_those_of_the_copies():
     assert rows[1]["si_sdr"] == pytest.approx(10 * np.log10((along @ along) / ((b - along) @ (b - along))))
     assert rows[2]["si_sdr"] is None and rows[2]["spectral_distance"] == 0  # an exact copy: infinite
     assert [row["bits_per_second"] for row in rows] == [0, 8000, 16000]
+    assert table(rows[1:2]).endswith(f"| exact | clean | 1 | 8.00 | {rows[1]['si_sdr']:.2f} | "
+                                     f"{rows[1]['spectral_distance']:.2f} |")  # fmt: skip
+    assert table(rows).count("–") == 2  # silence, and what is exact
     assert mean([1.0, 3.0]) == 2 and mean([1.0, -np.inf]) is None
 
 
@@ -78,6 +81,7 @@ def test_under_noise_copies_are_scored_against_the_clean_sound():
     sounds = [np.sin(np.arange(2048) * hertz) for hertz in (0.1, 0.3)]
     rows = {(row["model"], row["heard"], row["levels"]): row for row in score("exact", Exact(), sounds, [5.0, 20.0])}
     assert len(rows) == 3 + 2 * (1 + 2 + 2)
+    assert rows["no copy", "noise at 5 dB", 0]["bits_per_second"] is None
     near, far = (rows["no copy", f"noise at {snr} dB", 0] for snr in (20, 5))
     assert near["si_sdr"] == pytest.approx(20, abs=1.5) and far["si_sdr"] == pytest.approx(5, abs=1.5)
     assert far["spectral_distance"] > near["spectral_distance"] > 0
@@ -86,6 +90,13 @@ def test_under_noise_copies_are_scored_against_the_clean_sound():
     silent = rows["exact", "noise at 20 dB, denoised", 2]
     loud = rows["silence, at 1000 Hz", "clean", 0]
     assert silent["si_sdr"] is None and silent["spectral_distance"] == pytest.approx(loud["spectral_distance"], rel=0.1)
+
+
+@pytest.mark.parametrize("ratio", ["nan", "inf", "200"])
+def test_a_ratio_that_is_none_is_an_error_before_any_work(ratio, sounds, capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "audio-tokenizer", str(sounds), "--model", "nano", "--noise", ratio])
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_nothing_to_score_is_an_error(tmp_path, capsys):

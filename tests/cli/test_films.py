@@ -79,10 +79,20 @@ def test_a_bad_film_is_reported_and_the_others_go_on(tmp_path, capsys):
     assert work_through(jobs_of(tmp_path, 9), lambda: Models(None, None), work) == Tally(written=6, failed=3)
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 6
+    assert "Traceback" not in err
     odd, odder, full = sorted(err.splitlines(), key=lambda line: ("space" in line, "TypeError" in line))
     assert odd == f"error: {tmp_path}/3.mp4: odd"
     assert odder.startswith(f"error: {tmp_path}/4.mp4: TypeError: odder; this is a bug of videopoet_jax")
     assert "no space left" in full and f"{tmp_path}/5.npz" in full
+
+
+def test_debug_shows_where_a_film_failed(tmp_path, capsys):
+    def work(job, models, until_stopped):
+        raise ValueError("odd")
+
+    work_through(jobs_of(tmp_path, 1), lambda: Models(None, None), work, debug=True)
+    err = capsys.readouterr().err
+    assert "Traceback" in err and 'raise ValueError("odd")' in err and err.endswith("/0.mp4: odd\n")
 
 
 def test_every_device_has_its_models_and_its_films(tmp_path):

@@ -7,7 +7,7 @@ import sys
 import click
 import pytest
 
-from videopoet_jax.cli.main import COMMANDS, main, videopoet
+from videopoet_jax.cli.main import COMMANDS, in_one_line, main, nothing_but_cpu, tune_xla, videopoet
 
 STARTS = (
     "import sys; import videopoet_jax; from videopoet_jax.cli.main import main\n"
@@ -114,6 +114,56 @@ def test_a_prompts_file_must_hold_prompts_in_utf8(tmp_path, capsys):
 def test_debug_shows_the_traceback():
     with pytest.raises(FileNotFoundError):
         main(["generate", "a red 3", "--model", "nowhere", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("side 3:\n  too small"), "side 3: too small"),
+        (RuntimeError("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED"),
+        (EOFError("end of file"), "end of file"),
+        (OSError(28, "No space left on device"), "no space left on device; check the path, its permissions"),
+        (PermissionError(13, "Permission denied", "a.npz"), "a.npz: permission denied; check the path"),
+        (MemoryError(), "out of memory (MemoryError); end other programs"),
+        (ModuleNotFoundError("No module named 'tensorflow'"), "No module named 'tensorflow'; a package is missing"),
+        (click.BadParameter("not a number"), "Invalid value: not a number"),
+        (NotImplementedError("later"), "NotImplementedError: later; this is a bug of videopoet_jax"),
+        (RecursionError("too deep"), "RecursionError: too deep; this is a bug of videopoet_jax"),
+        (KeyError("bits"), "KeyError: 'bits'; this is a bug of videopoet_jax, --debug shows where."),
+    ],
+)
+def test_an_error_says_what_to_do_or_that_it_is_ours(error, words):
+    assert in_one_line(error).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", "--xla_disable_hlo_passes=cse_barrier_expander"),
+        ("--xla_disable_hlo_passes=dce", "--xla_disable_hlo_passes=cse_barrier_expander,dce"),
+        ("--xla_force_host_platform_device_count=3", "--xla_force_host_platform_device_count=3"),
+    ],
+)
+def test_the_users_own_options_of_xla_stay(given, kept, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("XLA_FLAGS", given)
+    tune_xla("train")
+    once = os.environ["XLA_FLAGS"]
+    assert kept in once.split()
+    assert once.count("device_count") == once.count("disable_hlo_passes") == 1
+    tune_xla("train")
+    assert os.environ["XLA_FLAGS"] == once
+
+
+@pytest.mark.parametrize(
+    ("platforms", "plugin", "alone"),
+    [("cpu", True, True), (" CPU,", True, True), ("cuda,cpu", False, False), ("", False, True), ("", True, False)],
+)
+def test_an_accelerator_is_known_by_its_plugin_unless_jax_is_told(platforms, plugin, alone, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["one"] if plugin else [])
+    assert nothing_but_cpu() is alone
 
 
 def test_commands_are_listed_in_the_order_of_use():

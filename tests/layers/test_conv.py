@@ -31,11 +31,15 @@ def normal(seed: int, *shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def plain3d(x, kernel, strides, zeros):
-    """The definition, with zeros in front written out."""
-    x = jnp.pad(x, ((0, 0), (zeros, 0), (0, 0), (0, 0), (0, 0)))
-    padding = [(0, 0)] + [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in kernel.shape[1:3]]
+def plain3d(x, kernel, strides, causal=True):
+    """The definition."""
+    padding = [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in kernel.shape[:3]]
+    if causal:
+        padding[0] = (kernel.shape[0] - 1, 0)
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+
+CONVOLUTIONS = [pytest.param(causal_conv3d, id="causal"), pytest.param(centred_conv3d, id="centred")]
 
 
 GEOMETRIES = [  # frames, kernel size, strides
@@ -54,8 +58,9 @@ GEOMETRIES = [  # frames, kernel size, strides
 ]
 
 
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
 @pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
-def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, size, strides):
+def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, size, strides, convolution):
     x, kernel = normal(0, 2, frames, 6, 5, 3), normal(1, *size, 3, 4)
 
     methods = ("auto", "conv3d", "fold_in", "fold_out") + (("matmul",) if size == (1, 1, 1) else ())
@@ -66,8 +71,8 @@ def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, 
 
     @jax.jit
     def everything():
-        truth = products(lambda x, k: plain3d(x, k, strides, size[0] - 1))
-        return truth, [products(partial(causal_conv3d, strides=strides, method=m)) for m in methods]
+        truth = products(lambda x, k: plain3d(x, k, strides, convolution is causal_conv3d))
+        return truth, [products(partial(convolution, strides=strides, method=m)) for m in methods]
 
     truth, ours = everything()
     for method, results in zip(methods, ours, strict=True):
@@ -75,16 +80,17 @@ def test_every_form_equals_the_plain_convolution_in_value_and_gradients(frames, 
             assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(b).max()), err_msg=method)
 
 
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
 @pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
-def test_gradient_of_a_gradient_agrees_with_the_plain_convolution(frames, size, strides):
+def test_gradient_of_a_gradient_agrees_with_the_plain_convolution(frames, size, strides, convolution):
     x, kernel = normal(0, 1, frames, 6, 5, 2), normal(1, *size, 2, 3)
 
     def penalty(f):
         slope = jax.grad(lambda x, k: jnp.sum(jnp.tanh(f(x, k))))
         return jax.jit(jax.grad(lambda x, k: jnp.sum(slope(x, k) ** 2), (0, 1)))(x, kernel)
 
-    truth = penalty(lambda x, k: plain3d(x, k, strides, size[0] - 1))
-    for ours, theirs in zip(penalty(partial(causal_conv3d, strides=strides)), truth, strict=True):
+    truth = penalty(lambda x, k: plain3d(x, k, strides, convolution is causal_conv3d))
+    for ours, theirs in zip(penalty(partial(convolution, strides=strides)), truth, strict=True):
         assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(jnp.abs(theirs).max()))
 
 
@@ -118,15 +124,16 @@ def test_gradients_in_a_branch_are_convolutions_that_a_cpu_is_fast_at(loss, shap
     assert len(orders) > 2 and set(orders) == {order}
 
 
-@pytest.mark.parametrize("frames, size, strides", GEOMETRIES)
-def test_a_centred_convolution_pads_time_as_it_pads_space(frames, size, strides):
-    x, kernel = normal(0, 2, frames, 6, 5, 3), normal(1, *size, 3, 4)
-    padding = [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in size]
-    numbers = ("NDHWC", "DHWIO", "NDHWC")
-    truth = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers)
-    ours = centred_conv3d(x, kernel, strides=strides)
-    assert ours.shape[1] == -(-frames // strides[0])
-    assert_allclose(ours, truth, rtol=1e-4, atol=1e-4)
+def test_a_centred_convolution_keeps_one_frame_in_so_many():
+    x, kernel = normal(0, 1, 9, 4, 4, 2), normal(1, 4, 3, 3, 2, 2)
+    assert [centred_conv3d(x[:, :t], kernel, strides=(3, 1, 1)).shape[1] for t in (1, 3, 4, 9)] == [1, 1, 2, 3]
+
+
+def test_what_gives_nothing_has_a_gradient_of_nothing():
+    x, kernel = jnp.ones((1, 3, 2)), jnp.ones((8, 2, 4))
+    gradients = jax.grad(total(partial(causal_conv1d, stride=4)), (0, 1))(x, kernel)
+    for gradient, truth in zip(gradients, (x, kernel), strict=True):
+        assert_array_equal(gradient, jnp.zeros_like(truth))
 
 
 @pytest.mark.parametrize("method", ["auto", "conv3d", "fold_in", "fold_out"])
@@ -138,10 +145,15 @@ def test_no_output_sees_the_future(method):
     assert float(jnp.abs(y[:, 3:] - changed[:, 3:]).min(axis=(0, 2, 3, 4)).max()) > 0
 
 
-def test_an_image_costs_one_tap_and_equals_the_first_frame():
+def test_an_image_is_what_the_first_frame_is():
     kernel, x = normal(1, 3, 3, 3, 4, 4), normal(0, 2, 5, 6, 6, 4)
     assert_allclose(causal_conv3d(x[:, :1], kernel), causal_conv3d(x, kernel)[:, :1], rtol=1e-5, atol=1e-5)
-    cost = jax.jit(causal_conv3d).lower(x[:, :1], kernel).compile().cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_an_image_costs_one_tap(convolution):
+    kernel, image = normal(1, 3, 3, 3, 4, 4), normal(0, 2, 1, 6, 6, 4)
+    cost = jax.jit(convolution).lower(image, kernel).compile().cost_analysis()["flops"]
     assert cost <= 2 * 2 * 36 * 9 * 4 * 4
 
 
@@ -177,6 +189,10 @@ def test_a_wrong_past_and_an_unknown_method_are_refused():
         causal_conv3d(x, kernel, past=x[:, :1])
     with pytest.raises(ValueError, match="'fastest'.*use 'auto'"):
         causal_conv3d(x, kernel, method="fastest")
+    with pytest.raises(ValueError, match=r"\(3, 3, 3\).*'matmul' needs \(1, 1, 1\)"):
+        causal_conv3d(x, kernel, method="matmul")
+    with pytest.raises(ValueError, match="2 groups with dilation 3"):
+        causal_conv1d(normal(0, 1, 20, 4), normal(1, 7, 2, 4), dilation=3, groups=2)
 
 
 @pytest.mark.parametrize("k, stride, dilation", [(7, 1, 1), (7, 1, 3), (4, 2, 1), (5, 3, 2), (3, 5, 1)])
@@ -252,7 +268,7 @@ def test_modules_own_partitioned_parameters_and_compute_in_the_inputs_dtype():
     video, sound = normal(0, 1, 5, 4, 4, 32), normal(0, 1, 20, 64)
     modules = [
         (Conv3D(features=48, kernel_size=(3, 3, 3), strides=(2, 2, 2), use_bias=True, causal=True), video),
-        (CausalConv1D(features=48, kernel_size=7, stride=1, dilation=3, groups=2, use_bias=True), sound),
+        (CausalConv1D(features=48, kernel_size=7, stride=1, dilation=1, groups=2, use_bias=True), sound),
         (CausalConvTranspose1D(features=48, kernel_size=4, stride=2, use_bias=False), sound),
     ]
     for module, x in modules:

@@ -1,6 +1,7 @@
 """Films in pieces: no seams, and codes that do not depend on the pieces."""
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 from videopoet_jax.video import lfq
 from videopoet_jax.video.model import build, init_params, to_pixels
+from videopoet_jax.video.streaming import Stream
 from videopoet_jax.video.tokenizer import VideoTokenizer
 
 
@@ -31,6 +33,20 @@ def test_pieces_do_not_matter(tiny, film, dtype):
     for size in (1, 7, 20):
         pieces = [film[i : i + size] for i in range(0, len(film), size)]
         assert_array_equal(np.concatenate(list(tokenizer.encode_pieces(pieces))), whole)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "None")])
+def test_every_product_is_as_exact_as_the_dtype(tiny, film, dtype, precision):
+    """An accelerator would round float32's operands, and codes would differ from machine to machine."""
+    tokenizer = tiny.tokenizer(dtype=dtype)
+    stream = Stream(tokenizer.model, jnp.dtype(dtype))
+    codes, _ = jax.eval_shape(
+        functools.partial(stream.encode_chunk, chunk="first"), tokenizer.params, {}, film[None, :17]
+    )
+    for work, given in ((stream.encode_chunk, film[None, :17]), (stream.decode_chunk, codes)):
+        program = str(jax.make_jaxpr(functools.partial(work, chunk="first"))(tokenizer.params, {}, given))
+        found = re.findall(r"precision=\(?(?:Precision\.)?(\w+)", program)
+        assert len(found) > 10 and set(found) == {precision}
 
 
 def test_encoding_equals_one_shot(tiny):

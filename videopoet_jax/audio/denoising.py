@@ -42,12 +42,20 @@ def mixed(clean: Float[Array, "b s"], noise: Float[Array, "b s"], snr: Float[Arr
     return clean + noise * jnp.sqrt(power / (other + TINY)) * 10 ** (-snr[:, None] / 20)
 
 
-def noisy(number: int, sound: Float[np.ndarray, " s"], snr: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sound `number` under coloured noise of its own, and without; both turned down alike so that neither clips."""
+class Noisy(NamedTuple):
+    """A sound to be heard under noise, and what it is without."""
+
+    heard: Float[np.ndarray, " s"]
+    wanted: Float[np.ndarray, " s"]
+
+
+def noisy(number: int, sound: Float[np.ndarray, " s"], snr: float) -> Noisy:
+    """Sound `number` under coloured noise of its own; both float32, turned down alike so that neither clips."""
+    wanted = np.asarray(sound, np.float32)
     noise = coloured(jax.random.key(number), (1, len(sound)))
-    heard = np.asarray(mixed(jnp.asarray(sound[None], jnp.float32), noise, jnp.full((1,), snr)))[0]
-    peak = max(1.0, float(np.abs(heard).max()))
-    return heard / peak, sound / peak
+    heard = np.asarray(mixed(jnp.asarray(wanted[None]), noise, jnp.full((1,), snr)))[0]
+    peak = max(np.float32(1), np.abs(heard).max())
+    return Noisy(heard / peak, wanted / peak)
 
 
 def make_pairs(
@@ -70,7 +78,7 @@ def make_pairs(
     crowd = jax.random.bernoulli(keys[0], crowd_share, batch)[:, None]
     noise = jnp.where(crowd, jnp.roll(clean, 1, axis=0), coloured(keys[1], clean.shape))
     snr = jax.random.uniform(keys[2], batch, minval=snr_low, maxval=snr_high)
-    noisy = jax.random.bernoulli(keys[3], noisy_share, batch)[:, None]
+    under_noise = jax.random.bernoulli(keys[3], noisy_share, batch)[:, None]
     denoise = jax.random.bernoulli(keys[4], 0.5, batch)
-    heard = jnp.where(noisy, mixed(clean, noise, snr), clean)
+    heard = jnp.where(under_noise, mixed(clean, noise, snr), clean)
     return Pairs(heard, jnp.where(denoise[:, None], clean, heard), denoise)

@@ -1,8 +1,8 @@
 """What SoundStream is trained on: spectra, the waveform itself, commitment, and what discriminators say.
 
 The spectral loss of the paper is deaf to phase; its discriminators are not. A model that trains without them may be
-told by the waveform itself (`waveform_weight`), though of noise, which has too much phase for any code, that would
-teach silence.
+told by the waveform itself (`waveform_weight`). Where a code has no room for the phase, as of noise, that loss is least
+for silence, and the spectral loss has to hold against it.
 
 The discriminators are the adversary of `training.step`: a second `TrainState` in `extra[ADVERSARY]`, whose loss
 function is `make_adversary_loss`'s, shown `Aux.outputs`.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-# Distances and sums of vectors must not be rounded to bfloat16, which is what an accelerator's default would do.
+# Distances and sums of vectors must not be rounded, as products are by default: to bfloat16 on a TPU, TF32 on a GPU.
 EXACT = lax.Precision.HIGHEST
 VECTORS_PER_BLOCK = 512  # ours: 2 MiB of distances to 1,024 entries
 
@@ -50,8 +50,9 @@ def nearest(vectors: Float[Array, "n d"], embedding: Float[Array, "v d"]) -> Int
 
 
 def _distances(vectors: Float[Array, "n d"], embedding: Float[Array, "v d"]) -> Float[Array, "v n"]:
-    """Squared, less |x|²."""
-    return jnp.sum(embedding**2, axis=-1)[:, None] - 2 * jnp.matmul(embedding, vectors.T, precision=EXACT)
+    """Squared, less |x|². What is not a number is infinitely far: XLA's minima may pass over it or not."""
+    distances = jnp.sum(embedding**2, axis=-1)[:, None] - 2 * jnp.matmul(embedding, vectors.T, precision=EXACT)
+    return jnp.where(jnp.isnan(distances), jnp.inf, distances)
 
 
 def _nearest(vectors: Float[Array, "n d"], embedding: Float[Array, "v d"]) -> Int[Array, " n"]:
@@ -66,8 +67,7 @@ def _nearest_in_blocks(vectors: Float[Array, "n d"], embedding: Float[Array, "v 
     def block(x: Float[Array, "m d"]) -> Int[Array, " m"]:
         distances = _distances(x, embedding)
         least = jnp.min(distances, axis=0)
-        # A distance that is not a number equals nothing: entry 0, as argmin has it.
-        return jnp.min(jnp.where(distances == least, entries, len(embedding)), axis=0) % len(embedding)
+        return jnp.min(jnp.where(distances == least, entries, len(embedding)), axis=0)
 
     if blocks < 2:
         return block(vectors)

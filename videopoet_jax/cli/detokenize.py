@@ -23,7 +23,8 @@ MARK = "videopoet_jax: from codes "
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="FILE.mp4 for one film, else a folder.")
 @click.option("--model", default="nano", show_default=True, help="The model that the codes were made with.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
-def command(inputs, out, model, report) -> None:
+@click.pass_obj
+def command(invocation, inputs, out, model, report) -> None:
     """Turn codes back into videos. IN are npz files of `videopoet tokenize`, or folders with everything below them.
 
     A film is made again only if its codes have changed. Codes that cannot be read or are another model's, and those
@@ -38,7 +39,7 @@ def command(inputs, out, model, report) -> None:
     tally = Tally(0, 0)
     if fresh:
         use_compilation_cache()
-        tally = work_through(fresh, lambda: load(model, speaks), Detokenize(model, speaks))
+        tally = work_through(fresh, lambda: load(model, speaks), Detokenize(model, speaks), invocation.debug)
     conclude(len(jobs), tally, report)
 
 

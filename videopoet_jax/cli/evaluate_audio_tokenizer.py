@@ -14,12 +14,19 @@ from videopoet_jax.cli.targets import check_targets
 LEAST_SAMPLES = 1024  # a window of the spectra
 
 
+class Truth(NamedTuple):
+    """What a copy shall be like."""
+
+    sound: np.ndarray
+    spectrum: np.ndarray
+
+
 class Hearing(NamedTuple):
     """What a tokenizer is given, and what its copies shall be like."""
 
     name: str
-    heard: list[np.ndarray]
-    wanted: list[np.ndarray]
+    heard: Sequence[np.ndarray]
+    wanted: Sequence[Truth]
     denoise: bool
 
 
@@ -29,7 +36,7 @@ class Hearing(NamedTuple):
               help="A shipped name or a directory; give it once for each tokenizer.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True,
               help="Of each sound, from its start.")  # fmt: skip
-@click.option("--noise", "ratios", multiple=True, type=float, metavar="DB",
+@click.option("--noise", "ratios", multiple=True, type=click.FloatRange(-60, 120), metavar="DB",
               help="Also under noise so many dB below the sound; give it once for each ratio.")  # fmt: skip
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table's figures.")
 def command(sources, models, seconds, ratios, report) -> None:
@@ -43,6 +50,8 @@ def command(sources, models, seconds, ratios, report) -> None:
     the tokenizer asked to leave the noise out if it has learned to; all figures are against the sound without noise.
     """
     check_targets(report)
+    if any(map(math.isnan, ratios)):
+        raise ValueError("--noise nan: not a ratio; give decibels between -60 and 120.")
     from videopoet_jax.audio.tokenizer import AudioTokenizer
     from videopoet_jax.training.compilation import use_compilation_cache
 
@@ -105,36 +114,44 @@ def score(name: str, tokenizer, sounds: Sequence[np.ndarray], ratios: Sequence[f
     """
     from videopoet_jax.audio.denoising import noisy
 
+    hearings = [Hearing("clean", sounds, truths(sounds), denoise=False)]
     silence = [np.zeros_like(sound) for sound in sounds]
-    rows = [row(f"silence, at {tokenizer.sample_rate} Hz", "clean", 0, 0.0, sounds, silence)]
-    hearings = [Hearing("clean", list(sounds), list(sounds), False)]
+    rows = [row(f"silence, at {tokenizer.sample_rate} Hz", hearings[0], 0, 0.0, silence)]
     for snr in ratios:
-        heard, wanted = zip(*(noisy(i, sound, snr) for i, sound in enumerate(sounds)), strict=True)
-        rows.append(row("no copy", f"noise at {snr:g} dB", 0, 0.0, wanted, heard))
-        asked = (False, True) if tokenizer.denoises else (False,)
-        names = (f"noise at {snr:g} dB", f"noise at {snr:g} dB, denoised")
-        hearings += [Hearing(names[denoise], list(heard), list(wanted), denoise) for denoise in asked]
+        pairs = [noisy(i, sound, snr) for i, sound in enumerate(sounds)]
+        heard, wanted = [pair.heard for pair in pairs], truths([pair.wanted for pair in pairs])
+        plain = Hearing(f"noise at {snr:g} dB", heard, wanted, denoise=False)
+        rows.append(row("no copy", plain, 0, None, heard))
+        hearings.append(plain)
+        if tokenizer.denoises:
+            hearings.append(plain._replace(name=f"{plain.name}, denoised", denoise=True))
     bits = tokenizer.sample_rate / tokenizer.samples_per_frame * math.log2(tokenizer.vocabulary_size)
     for hearing in hearings:
         codes = [tokenizer.encode(sound, denoise=hearing.denoise).codes for sound in hearing.heard]
         for levels in range(1, 1 + tokenizer.levels):
             copies = [tokenizer.decode(c[:, :levels]) for c in codes]
-            rows.append(row(name, hearing.name, levels, bits * levels, hearing.wanted, copies))
+            rows.append(row(name, hearing, levels, bits * levels, copies))
     return rows
 
 
-def row(name: str, heard: str, levels: int, bits: float, sounds: Sequence, copies: Sequence) -> dict:
-    """The means over the copies, each against its sound."""
+def truths(sounds: Sequence[np.ndarray]) -> list[Truth]:
+    from videopoet_jax.evaluate.quality import log_spectrum
+
+    return [Truth(sound, log_spectrum(sound)) for sound in sounds]
+
+
+def row(name: str, hearing: Hearing, levels: int, bits: float | None, copies: Sequence[np.ndarray]) -> dict:
+    """The means over the copies, each against its truth; `bits` a second, None of what is not coded."""
     from videopoet_jax.evaluate.quality import log_spectrum, si_sdr, spectral_distance
 
-    pairs = list(zip(sounds, copies, strict=True))
+    pairs = list(zip(hearing.wanted, copies, strict=True))
     return {
         "model": name,
-        "heard": heard,
+        "heard": hearing.name,
         "levels": levels,
         "bits_per_second": bits,
-        "si_sdr": mean([float(si_sdr(sound, copy)) for sound, copy in pairs]),
-        "spectral_distance": mean([spectral_distance(log_spectrum(s), log_spectrum(c)) for s, c in pairs]),
+        "si_sdr": mean([float(si_sdr(truth.sound, copy)) for truth, copy in pairs]),
+        "spectral_distance": mean([spectral_distance(truth.spectrum, log_spectrum(copy)) for truth, copy in pairs]),
     }
 
 
@@ -144,9 +161,14 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def table(rows: Sequence[dict]) -> str:
+    """The rows in Markdown; what has no number is a dash."""
+
+    def told(number: float | None) -> str:
+        return "–" if number is None else f"{number:.2f}"
+
     lines = ["| model | heard | levels | kbit/s | SI-SDR dB | log-spectral distance dB |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        ratio = "–" if row["si_sdr"] is None else f"{row['si_sdr']:.2f}"
-        rate, distance = row["bits_per_second"] / 1000, row["spectral_distance"]
-        lines.append(f"| {row['model']} | {row['heard']} | {row['levels']} | {rate:.2f} | {ratio} | {distance:.2f} |")
+    for r in rows:
+        rate = None if r["bits_per_second"] is None else r["bits_per_second"] / 1000
+        figures = map(told, (rate, r["si_sdr"], r["spectral_distance"]))
+        lines.append(f"| {r['model']} | {r['heard']} | {r['levels']} | {' | '.join(figures)} |")
     return "\n".join(lines)

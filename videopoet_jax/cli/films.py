@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 import numpy as np
 
-from videopoet_jax.cli.main import debugging, in_one_line
+from videopoet_jax.cli.main import in_one_line
 from videopoet_jax.cli.targets import check_targets
 
 STREAMS = 2  # ours: films at a time on one device
@@ -146,10 +146,12 @@ def work_through(
     jobs: Collection[Job],
     load: Callable[[], Models],
     work: Callable[[Job, Models, Callable[[Iterable[_Item]], Iterator[_Item]]], str],
+    debug: bool = False,
 ) -> Tally:
     """Does all jobs, says what each has given, and reports on stderr those that fail; the others go on.
 
-    `work` gets a function too, which hands on the items of an iterable until the user stops the command.
+    `work` gets a function too, which hands on the items of an iterable until the user stops the command. `debug` shows
+    the traceback of what fails.
     """
     import jax
 
@@ -184,7 +186,7 @@ def work_through(
                     click.echo(done.result())
                 except Exception as error:  # whatever is wrong with one film, or with us, the others are not lost
                     failed += 1
-                    if debugging():
+                    if debug:
                         traceback.print_exception(error)
                     words, path = in_one_line(error), running[done].source
                     click.echo(f"error: {words}" if str(path) in words else f"error: {path}: {words}", err=True)

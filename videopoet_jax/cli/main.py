@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import time
+from typing import NamedTuple
 
 import click
 
@@ -26,6 +27,17 @@ COMMANDS = {
 }
 
 
+BARRIERS = "cse_barrier_expander"  # XLA's pass that removes optimization barriers
+ACCELERATORS = "jax_plugins"  # the package, and the entry points, by which JAX finds them
+
+
+class Invocation(NamedTuple):
+    """What a command gets as its `click.Context.obj`."""
+
+    started: float  # by time.perf_counter
+    debug: bool
+
+
 class LazyGroup(click.Group):
     """Lists commands from a table, imports a command's module on first use."""
 
@@ -44,12 +56,9 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="videopoet")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def videopoet(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")  # see `main`
+def videopoet() -> None:
     """VideoPoet in JAX: video with sound from text, and the training of every model behind it."""
-    del debug  # see `debugging`
-    context.obj = time.perf_counter()  # when the command began
 
 
 def tune_xla(command: str) -> None:
@@ -65,8 +74,9 @@ def tune_xla(command: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib") == "0.10.2" and "ynn_fusion_type" not in flags:
         flags += " --xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
-    if nothing_but_cpu() and "disable_hlo_passes" not in flags:
-        flags += " --xla_disable_hlo_passes=cse_barrier_expander"
+    if nothing_but_cpu() and BARRIERS not in flags:
+        option = "--xla_disable_hlo_passes="  # the user's own stay
+        flags = flags.replace(option, f"{option}{BARRIERS},") if option in flags else f"{flags} {option}{BARRIERS}"
     if command == "train" and "host_platform_device_count" not in flags:
         flags += f" --xla_force_host_platform_device_count={cores()}"
     os.environ["XLA_FLAGS"] = flags.strip()
@@ -74,8 +84,9 @@ def tune_xla(command: str) -> None:
 
 def nothing_but_cpu() -> bool:
     """Whether JAX will find no accelerator, for want of a plugin or because it shall not look for any."""
-    plugins = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
-    return os.environ.get("JAX_PLATFORMS") == "cpu" or not plugins
+    named = {name.strip() for name in os.environ.get("JAX_PLATFORMS", "").lower().split(",")} - {""}
+    packages = any(importlib.util.find_spec(name) for name in (ACCELERATORS, "libtpu"))
+    return named == {"cpu"} if named else not (packages or importlib.metadata.entry_points(group=ACCELERATORS))
 
 
 def cores() -> int:
@@ -86,42 +97,39 @@ def cores() -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; an error becomes one line on stderr and exit code 2 (a traceback with `--debug`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
+    invocation = Invocation(time.perf_counter(), "--debug" in arguments)
     arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
     tune_xla(arguments[0] if arguments else "")
     try:
-        videopoet(["--debug"] * debug + arguments, prog_name="videopoet", standalone_mode=False)
+        videopoet(arguments, prog_name="videopoet", standalone_mode=False, obj=invocation)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
-    except click.ClickException as error:
-        _report(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped by the user", err=True)
         sys.exit(130)
     except Exception as error:
-        if debug:
+        if invocation.debug and not isinstance(error, click.ClickException):
             raise
-        _report(in_one_line(error))
+        click.echo(f"error: {in_one_line(error)}", err=True)
+        sys.exit(2)
 
 
-def debugging() -> bool:
-    """Whether the command that runs was given `--debug`."""
-    context = click.get_current_context(silent=True)
-    return context is not None and context.find_root().params.get("debug", False)
+OURS = (NotImplementedError, RecursionError)  # bugs, though they are `RuntimeError`s
+WORLD = (ValueError, OSError, EOFError, RuntimeError)  # what input, machine and libraries may bring about
 
 
 def in_one_line(error: Exception) -> str:
-    """The error in one line; an `OSError` names its file and the remedy, and a mistake of ours is owned to."""
-    if isinstance(error, OSError) and error.strerror:
-        return (
-            f"{error.filename or 'file'}: {error.strerror.lower()}; check the path, its permissions and the free space."
-        )
+    """The error in one line, with a remedy where the error itself names none; a mistake of ours is owned to."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
     words = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, (ValueError, OSError, RuntimeError, MemoryError)):
+    if isinstance(error, OSError) and error.strerror:
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror.lower()}; check the path, its permissions and the free space."
+    if isinstance(error, MemoryError):
+        return f"out of memory ({words}); end other programs, or ask for fewer or smaller clips at a time."
+    if isinstance(error, ImportError):
+        return f"{words}; a package is missing or broken: install videopoet_jax, with the extra in question, again."
+    if isinstance(error, WORLD) and not isinstance(error, OURS):
         return words
     return f"{type(error).__name__}: {words}; this is a bug of videopoet_jax, --debug shows where."
-
-
-def _report(words: str) -> None:
-    click.echo(f"error: {words}", err=True)
-    sys.exit(2)

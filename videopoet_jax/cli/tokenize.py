@@ -31,7 +31,8 @@ CODES_IN_MEMORY = 1 << 26  # ours, bytes for each film: nearly ten hours of 128Ã
 @click.option("--audio-levels", type=click.IntRange(1), help="Only the first so many levels of sound: fewer bits.")
 @click.option("--denoise", is_flag=True, help="Leave noise out of the sound; the model must have learned it.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
-def command(inputs, out, model, chunk_frames, report, **options) -> None:
+@click.pass_obj
+def command(invocation, inputs, out, model, chunk_frames, report, **options) -> None:
     """Turn videos, with their sound, into codes. IN are files, or folders with everything below them.
 
     What is already there is made again only if the film (its size or time), the model or an option has changed. A film
@@ -50,7 +51,7 @@ def command(inputs, out, model, chunk_frames, report, **options) -> None:
     if fresh:
         use_compilation_cache()
         work = Tokenize(speaks, options, chunk_frames, total)
-        tally = work_through(fresh, lambda: load_for(model, speaks, options), work)
+        tally = work_through(fresh, lambda: load_for(model, speaks, options), work, invocation.debug)
     conclude(len(jobs), tally, report, **total.figures())
 
 

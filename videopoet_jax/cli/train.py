@@ -27,7 +27,7 @@ LEAST_STEPS = 10
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
-def command(started, spec, workdir, overrides, start, directory, minutes, distributed, **every) -> None:
+def command(invocation, spec, workdir, overrides, start, directory, minutes, distributed, **every) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
     On several machines run it on each, with --distributed and one workdir that all of them see.
@@ -49,7 +49,7 @@ def command(started, spec, workdir, overrides, start, directory, minutes, distri
     use_compilation_cache()
     run = Run(config, recipe_for(config, workdir), start)
     if minutes is not None:
-        config.train.steps = run.steps_within(minutes, workdir, started)
+        config.train.steps = run.steps_within(minutes, workdir, invocation.started)
     state = run.train(workdir, **every)
     if directory and jax.process_index() == 0:
         run.recipe.export(*own_copy((averaged(state), state.extra)), directory)

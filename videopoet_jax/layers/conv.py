@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from videopoet_jax.layers import conv_forms
@@ -93,7 +93,11 @@ def causal_conv1d(
     groups: int = 1,
     past: Float[Array, "b p c"] | None = None,
 ) -> Float[Array, "b s2 d"]:
-    """Causal convolution of n samples to floor(n / stride); `past` (k−s samples) continues a stream."""
+    """Causal convolution of n samples to floor(n / stride); `past` (k−s samples) continues a stream.
+
+    Raises:
+        ValueError: several groups and a dilation, which no model has together; a past of another length.
+    """
     k = kernel.shape[0]
     front = past_length(k, stride, dilation)
     if past is not None:
@@ -102,17 +106,9 @@ def causal_conv1d(
     skip = max(0, stride - (k - 1) * dilation - 1)
     if groups == 1:
         return conv_forms.convolve_sound(x[:, skip:], kernel, stride, dilation, front)
-    if dilation == 1:
-        return grouped_conv1d(jnp.pad(x[:, skip:], ((0, 0), (front, 0), (0, 0))), kernel, stride, groups)
-    return lax.conv_general_dilated(
-        x[:, skip:],
-        kernel,
-        (stride,),
-        [(front, 0)],
-        rhs_dilation=(dilation,),
-        dimension_numbers=("NWC", "WIO", "NWC"),
-        feature_group_count=groups,
-    )
+    if dilation > 1:
+        raise ValueError(f"{groups} groups with dilation {dilation}: groups are not dilated; give one or the other.")
+    return grouped_conv1d(jnp.pad(x[:, skip:], ((0, 0), (front, 0), (0, 0))), kernel, stride, groups)
 
 
 def causal_conv_transpose1d(

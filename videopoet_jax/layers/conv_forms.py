@@ -97,6 +97,8 @@ def _convolved_forward(x: Array, kernel: Array, window: _Window) -> tuple[Array,
 
 def _convolved_backward(window: _Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
+    if not dy.size:  # nothing came out, as of a sound shorter than a block
+        return jnp.zeros_like(x), jnp.zeros_like(kernel)
     axes = range(x.ndim - 2)
     outer = tuple(axis + 1 for axis in axes)  # the same axes of x and dy
 
@@ -165,8 +167,10 @@ def _padded(x: Array, around: Span) -> Array:
 
 def matmul(x: Array, kernel: Array, strides: Strides, around: Span) -> Array:
     """A 1×1×1 kernel: the frames and pixels that the strides keep, times a matrix."""
-    if kernel.shape[:3] != (1, 1, 1):
-        raise ValueError(f"kernel {kernel.shape[:3]}: method 'matmul' needs (1, 1, 1); take 'auto'.")
+    if kernel.shape[:3] != (1, 1, 1) or any(around):
+        raise ValueError(
+            f"kernel {kernel.shape[:3]}, {around} frames of zeros: 'matmul' needs (1, 1, 1) and none; take 'auto'."
+        )
     return x[:, :: strides[0], :: strides[1], :: strides[2]] @ kernel[0, 0, 0]
 
 

@@ -16,8 +16,8 @@ def compute_dtype(name: str | None = None) -> str:
 
 
 def products_in(dtype: Any) -> AbstractContextManager:
-    """Where float32 is computed in, so are its products: by default an accelerator rounds their operands to bfloat16,
-    and codes that lie near a border would not be those of another machine."""
+    """Where float32 is computed in, so are its products: by default a TPU rounds their operands to bfloat16, a GPU to
+    TF32, and codes that lie near a border would not be those of another machine."""
     return jax.default_matmul_precision("float32") if jnp.dtype(dtype) == jnp.float32 else nullcontext()
 
 

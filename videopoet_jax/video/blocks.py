@@ -44,7 +44,7 @@ class Moments(NamedTuple):
     """Of each channel's group, in float32: what is taken away, and what the rest is multiplied by."""
 
     mean: Float[Array, "b t 1 1 c"]
-    scale: Float[Array, "b t 1 1 c"]
+    inverse_deviation: Float[Array, "b t 1 1 c"]
 
 
 def moments(x: Float[Array, "b t h w c"], groups: int, causal: bool) -> Moments:
@@ -85,7 +85,7 @@ def group_norm(
 
 def _group_norm_forward(x, scale, bias, groups, causal):
     m = moments(x, groups, causal)
-    normal = ((x.astype(jnp.float32) - m.mean) * m.scale).astype(x.dtype)
+    normal = ((x.astype(jnp.float32) - m.mean) * m.inverse_deviation).astype(x.dtype)
     return normal * scale.astype(x.dtype) + bias.astype(x.dtype), (x, scale, bias, m)
 
 
@@ -94,10 +94,10 @@ def _group_norm_backward(groups, causal, saved, dy):
     dy32, apart = dy.astype(jnp.float32), x.astype(jnp.float32) - m.mean
     pixels = x.shape[2] * x.shape[3]
     d_bias, d_scale = (jnp.sum(g, axis=(2, 3), keepdims=True) for g in (dy32, dy32 * apart))
-    d_scale = d_scale * m.scale
+    d_scale = d_scale * m.inverse_deviation
     along = over_groups(d_scale * scale, groups, causal) / pixels
     level = over_groups(d_bias * scale, groups, causal) / pixels
-    dx = m.scale * (dy32 * scale - level - apart * (m.scale * along))
+    dx = m.inverse_deviation * (dy32 * scale - level - apart * (m.inverse_deviation * along))
     d_scale, d_bias = (jnp.sum(d, axis=(0, 1, 2, 3)) for d in (d_scale, d_bias))
     return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-# Not quite the whole width of a level beyond the outermost ones, so that tanh reaches them. (the paper's number)
+# The bound reaches a thousandth beyond the outermost values; else the shift of two levels would be arctanh(1). This is
+# vector-quantize-pytorch's form; the paper draws the bound in by as much, and shifts by tan.
 MARGIN = 1e-3
 
 
