@@ -40,8 +40,14 @@ EXTRAS = {
     # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
     "compression": COMPRESSION,
-    # PyTorch and the peers that tests/benchmarks compare with; launch/benchmark.sh adds two more.
-    "benchmark": ["torch>=2.11", "vector-quantize-pytorch>=1.32", "einops", "local-attention", "gateloop-transformer"],
+    # PyTorch and the peers of tests/benchmarks, as they were measured; launch/benchmark.sh adds two more.
+    "benchmark": [
+        "torch==2.14.*",
+        "vector-quantize-pytorch==1.32.*",
+        "einops",
+        "local-attention",
+        "gateloop-transformer",
+    ],
     "test": [
         *COMPRESSION,
         "pytest>=8",

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Our code against its public peers, as JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load}:
+# Our code against its public peers, as JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load,
+# versions}:
 #   ./launch/benchmark.sh tokenizers [--help | NAME …]    speed and memory on a CPU
 #   ./launch/benchmark.sh accelerator [--help | NAME …]   speed on a GPU
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
@@ -18,11 +19,13 @@ case "${1:-}" in
     accelerator) install_into_venv benchmark,cuda ;;
     *) fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, faithful or perceptual_twins." ;;
 esac
-if [ ! -e "$VENV/.peers" ]; then
+PEERS="audiolm-pytorch==2.4.0 encodec==0.1.1"
+if [ ! -e "$VENV/.peers-${PEERS// /-}" ]; then
     # Without what they require: fairseq (for one) does not install on a Python of today, and is not used.
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch==2.4.0 encodec==0.1.1 ||
-        fail "audiolm-pytorch and encodec cannot be installed: see pip's words above."
-    touch "$VENV/.peers"
+    # shellcheck disable=SC2086
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps $PEERS ||
+        fail "${PEERS// / and } cannot be installed: see pip's words above."
+    touch "$VENV/.peers-${PEERS// /-}"
 fi
 name=$1
 shift

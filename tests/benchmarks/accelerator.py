@@ -2,8 +2,9 @@
 
 Clips of 17×128×128 in bfloat16, from uint8 in the host's memory to codes and back, on the one GPU that both libraries
 find. Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load, clips, frames_per_second,
-tflops, mfu}: medians of runs in turns after a warm-up; the peer is the twin compiled by PyTorch. FLOPs are those of the
-twin's convolutions, for both sides; mfu is their share of PEAKS, the dense bfloat16 rate that the maker states.
+tflops, mfu, versions}: medians of runs in turns after a warm-up; the peer is the twin compiled by PyTorch. FLOPs are
+those of the twin's convolutions, for both sides; mfu is their share of PEAKS, the dense bfloat16 rate that the maker
+states.
 """
 
 import argparse
@@ -11,9 +12,8 @@ import functools
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import contest  # noqa: E402
-import ours  # noqa: E402
+import contest
+import ours
 
 HERE = Path(__file__)
 SIZE = (17, 128, 128)

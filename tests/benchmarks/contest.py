@@ -7,6 +7,9 @@ Where others use the machine too, `cpu`, the processor time of all threads, tell
 is not fair to a library whose threads spin while they wait, so it stands beside the ratio and does not make it.
 """
 
+import contextlib
+import functools
+import importlib.metadata
 import json
 import os
 import resource
@@ -127,6 +130,16 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of JAX, PyTorch and the peers, as far as they are installed."""
+    found = {}
+    for name in ("jaxlib", "torch", "vector-quantize-pytorch", "audiolm-pytorch", "encodec"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def rounded(number: float) -> float:
     """To four digits that count."""
     return float(f"{number:.4g}")
@@ -136,4 +149,5 @@ def line(name: str, ours: float, peer: float | None, unit: str, goal: float, **m
     """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with."""
     ratio = None if peer is None else round(peer / ours, 3)
     result = {"name": name, "ours": rounded(ours), "peer": peer and rounded(peer), "unit": unit}
-    print(json.dumps(result | {"ratio": ratio, "goal": goal, "load": load()} | more, ensure_ascii=False), flush=True)
+    result |= {"ratio": ratio, "goal": goal, "load": load(), **more, "versions": versions()}
+    print(json.dumps(result, ensure_ascii=False), flush=True)

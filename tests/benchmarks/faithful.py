@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     import torch
     from twins import magvit2, soundstream
 
-sys.path.insert(0, str(Path(__file__).parent))  # where the twins are
 CONFIGS = Path(__file__).parents[2] / "configs"
 BOUND = 1e-4
 PARAMETERS = {"base": 92.7, "large": 370.6}  # millions, of MAGVIT-v2 at widths 64 and 128

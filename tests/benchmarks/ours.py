@@ -95,7 +95,8 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     from videopoet_jax.video.model import build, init_params
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}")
-    config.loss.perceptual, config.loss.dtype, config.adversary.start = 0.0, "float32", 0
+    config.loss.perceptual, config.loss.dtype = 0.0, "float32"
+    config.adversary.start = 1  # as everywhere after the start: in a branch
     config.data.num_frames, config.data.height, config.data.width = size
     config.train.batch_size, config.model.remat = clips, False  # the twin keeps everything too
     model, adversary = build(config.model), config.adversary.to_dict() if gan else None

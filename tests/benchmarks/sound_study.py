@@ -7,20 +7,19 @@ tokenizer_study.py trains on, into RUN, and scores the sound of those that it ho
 audio-tokenizer`. RUN/spectrograms.png shows what was heard. The same command goes on where it was stopped.
 """
 
-import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import tokenizer_study
 
 from videopoet_jax.audio.denoising import noisy
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.data.media import read_audio, write_image
 from videopoet_jax.evaluate import sheets
 
-STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
 SHOWN = ("president_speaks.mp4", "pianist.avi", "toy_robot.mp4")
 FROM, SECONDS, SNR = 3.0, 2.5, 10.0  # seconds, seconds, dB
 
@@ -43,7 +42,7 @@ def draw(run: Path, clips: Path) -> None:
 
 
 def main(clips: str, run: str, steps: str = "2000") -> None:
-    films, held_out = STUDY["split"](Path(clips))
+    films, held_out = tokenizer_study.split(Path(clips))
     folder = Path(run) / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     for film in films:
@@ -54,10 +53,10 @@ def main(clips: str, run: str, steps: str = "2000") -> None:
     settings = [f"data.root={folder}", f"train.steps={steps}", "model.levels=4", "model.denoise=True"]
     train = ["train", "--config", "audio_tokenizer:local", "--workdir", run, "--export", f"{run}/model"]
     train += [part for setting in settings for part in ("--set", setting)]
-    subprocess.run([*STUDY["VIDEOPOET"], *train], check=True)
+    subprocess.run([*tokenizer_study.VIDEOPOET, *train], check=True)
     score = ["evaluate", "audio-tokenizer", *map(str, held_out), "--model", f"{run}/model"]
     score += ["--noise", "0", "--noise", "10", "--json", f"{run}/sound.json"]
-    subprocess.run([*STUDY["VIDEOPOET"], *score], check=True)
+    subprocess.run([*tokenizer_study.VIDEOPOET, *score], check=True)
     draw(Path(run), Path(clips))
 
 

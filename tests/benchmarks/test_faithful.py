@@ -7,9 +7,9 @@ The twins' outputs are kept beside this file, for where PyTorch is not installed
 """
 
 import functools
-import runpy
 from pathlib import Path
 
+import faithful
 import numpy as np
 import pytest
 
@@ -17,12 +17,9 @@ HERE = Path(__file__).parent
 NARROW = ("magvit2-narrow", "discriminator-narrow", "soundstream-narrow", "sound-discriminators")
 
 
-FAITHFUL = runpy.run_path(str(HERE / "faithful.py"))
-
-
 @functools.cache
 def outputs(case):
-    return list(FAITHFUL["CASES"][case]())
+    return list(faithful.CASES[case]())
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def test_equals_what_the_twin_computed(golden, case):
     for output in numbers:
         ours, theirs = output.kept(output.ours), golden[output.name]
         assert len(theirs) >= 2 and np.abs(theirs).max() > 0.1
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=FAITHFUL["BOUND"], err_msg=output.name)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=faithful.BOUND, err_msg=output.name)
 
 
 def test_every_kept_output_is_compared(golden):
@@ -49,4 +46,4 @@ def test_equals_the_twin(case):
     pytest.importorskip("torch")
     results = [output.compare() for output in outputs(case)]
     assert results
-    assert all(result.error <= FAITHFUL["BOUND"] < result.scale for result in results), results
+    assert all(result.error <= faithful.BOUND < result.scale for result in results), results

@@ -1,18 +1,15 @@
 """Every row of the study is a tokenizer that trains on the clips it is given."""
 
-import runpy
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import pytest
+import tokenizer_study
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.video import losses
 from videopoet_jax.video.model import build, init_params
 
-STUDY = runpy.run_path(str(Path(__file__).parent / "tokenizer_study.py"))
-ROWS = {**STUDY["ROWS"], **STUDY["FURTHER"]}
+ROWS = {**tokenizer_study.ROWS, **tokenizer_study.FURTHER}
 
 
 def config_of(name):

@@ -1,13 +1,8 @@
-"""Lets the tests beside this file import `tiny_model` under any of pytest's import modes, and compile but once."""
-
-import sys
-from pathlib import Path
+"""Lets the tests beside this file compile but once."""
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module", autouse=True)

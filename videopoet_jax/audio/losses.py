@@ -24,7 +24,7 @@ from videopoet_jax.audio.discriminators import DiscriminatorOutput, Discriminato
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.spectra import TINY, mel_spectrogram
 from videopoet_jax.layers import gan
-from videopoet_jax.layers.objective import ADVERSARY, Aux
+from videopoet_jax.layers.objective import ADVERSARY, Aux, from_step
 
 
 def spectral_loss(
@@ -115,10 +115,7 @@ def game_terms(config: ml_collections.ConfigDict) -> Callable[..., dict[str, Arr
         return {"adversarial": jnp.zeros(()), "features": jnp.zeros(())}
 
     def terms(extra: Mapping, real: Array, fake: Array) -> dict[str, Array]:
-        given = (extra[ADVERSARY].params, real, fake)
-        return (
-            jax.lax.cond(extra["step"] >= numbers.start, judged, unheard, *given) if numbers.start else judged(*given)
-        )
+        return from_step(numbers.start, extra["step"], judged, unheard, extra[ADVERSARY].params, real, fake)
 
     return terms
 

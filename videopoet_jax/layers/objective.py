@@ -1,8 +1,11 @@
-"""What every loss function hands to the training loop beside the loss."""
+"""What every loss function hands to the training loop beside the loss, and when an adversary joins it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from jax import Array
+from jaxtyping import Int
 
 # Where `extra` holds the state of a model that learns to tell this one's outputs from the truth.
 ADVERSARY = "adversary"
@@ -20,3 +23,8 @@ class Aux(NamedTuple):
     metrics: dict[str, Array]
     extra: Any
     outputs: Any = None
+
+
+def from_step(start: int, step: Int[Array, ""], play: Callable, wait: Callable, *given: Any) -> Any:
+    """`play(*given)` from step `start` on, `wait(*given)` before: a branch, unless it plays from the beginning."""
+    return jax.lax.cond(step >= start, play, wait, *given) if start else play(*given)

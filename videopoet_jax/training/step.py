@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from videopoet_jax.layers.objective import ADVERSARY
+from videopoet_jax.layers.objective import ADVERSARY, from_step
 from videopoet_jax.training.state import TrainState, purpose_key
 
 PyTree = Any
@@ -100,6 +100,4 @@ def train_adversary(
         return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
 
     outputs = jax.lax.stop_gradient(outputs)
-    return (
-        jax.lax.cond(step >= adversary.start, learn, wait, state, outputs) if adversary.start else learn(state, outputs)
-    )
+    return from_step(adversary.start, step, learn, wait, state, outputs)

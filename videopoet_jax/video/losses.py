@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from videopoet_jax.layers import gan
-from videopoet_jax.layers.objective import ADVERSARY, Aux
+from videopoet_jax.layers.objective import ADVERSARY, Aux, from_step
 from videopoet_jax.layers.precision import cast_network
 from videopoet_jax.video.discriminator import Discriminator
 from videopoet_jax.video.model import Config, VideoTokenizerModel, to_pixels
@@ -165,7 +165,7 @@ def adversarial_loss(adversary: Config, extra: Any, video: Float[Array, "b t h w
         params = jax.tree.map(lambda p: p.astype(video.dtype), extra[ADVERSARY].params)
         return gan.generator_loss(discriminator(adversary).apply({"params": params}, video), adversary["kind"])
 
-    return jax.lax.cond(extra["step"] >= adversary["start"], playing, lambda video: jnp.zeros(()), video)
+    return from_step(adversary["start"], extra["step"], playing, lambda video: jnp.zeros(()), video)
 
 
 def initial_adversary_extra() -> dict[str, Any]:
