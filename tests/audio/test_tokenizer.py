@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.audio import AudioTokenizer, SoundStream
+from videopoet_jax.audio import tokenizer as audio_tokenizer
 
 
 def test_shapes_and_arithmetic(tokenizer, noise):
@@ -45,6 +46,14 @@ def test_every_product_is_exact(tokenizer):
         program = str(jax.make_jaxpr(functools.partial(chunks.step, None, given))())
         found = re.findall(r"precision=\(?(?:Precision\.)?(\w+)", program)
         assert len(found) > 10 and set(found) == {"HIGHEST"}
+
+
+def test_tokenizers_of_the_same_sizes_share_their_programs(fields, tokenizer, variables, noise):
+    codes = tokenizer.encode(noise).codes
+    programs = audio_tokenizer._apply._cache_size()
+    louder = jax.tree.map(lambda leaf: 2 * leaf, variables["params"])
+    other = AudioTokenizer(fields, louder, variables["codebooks"]).encode(noise).codes
+    assert np.any(other != codes) and audio_tokenizer._apply._cache_size() == programs > 0
 
 
 @pytest.mark.parametrize("rows", [2, 4])

@@ -14,6 +14,7 @@ one shape).
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -177,13 +178,7 @@ class AudioTokenizer:
 
     def _chunks(self, method: Callable, prepare: Callable[[np.ndarray], np.ndarray], *rest: Array) -> Chunks:
         """`method` of the model over sequences of any length; its past is a collection of variables."""
-
-        @jax.jit
-        def apply(params: Any, books: Any, past: Any, *given: Array) -> tuple[Array, Any]:
-            variables = {"params": params, "codebooks": books, "past": past}
-            with products_in(jnp.float32):
-                y, carried = self.model.apply(variables, *given, method=method, mutable=["past"])
-            return y, carried["past"]
+        apply = partial(_apply, self.model, method)
 
         def step(past: Any, x: np.ndarray) -> tuple[Array, Any]:
             if past is None:
@@ -248,6 +243,17 @@ def _checked_values(sound: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*
 def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:
     """New `params`, boxed, and empty `codebooks`, which start at the first batch."""
     return model.init(key, jnp.zeros((1, math.prod(model.strides))), jnp.ones((1,), jnp.int32))
+
+
+@partial(jax.jit, static_argnames=("model", "method"))
+def _apply(
+    model: SoundStream, method: Callable, params: Any, codebooks: Any, past: Any, *given: Array
+) -> tuple[Array, Any]:
+    """(what `method` gives, past) of one chunk: one program for all tokenizers of the same sizes."""
+    variables = {"params": params, "codebooks": codebooks, "past": past}
+    with products_in(jnp.float32):
+        y, carried = model.apply(variables, *given, method=method, mutable=["past"])
+    return y, carried["past"]
 
 
 def _samples(frames: Float[np.ndarray, "b f n"]) -> Float[np.ndarray, "b s"]:

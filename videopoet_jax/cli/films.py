@@ -204,7 +204,8 @@ def conclude(total: int, tally: Tally, report: Path | None, **figures: Any) -> N
     from videopoet_jax.pretrained.files import write_atomically
 
     figures = {"films": total, "unchanged": total - sum(tally), **tally._asdict(), **figures}
-    click.echo(f"{total} films: {tally.written} written, {figures['unchanged']} unchanged, {tally.failed} failed.")
+    films, unchanged = f"{total} film{'s' * (total != 1)}", figures["unchanged"]
+    click.echo(f"{films}: {tally.written} written, {unchanged} unchanged, {tally.failed} failed.")
     if report:
         write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
     if tally.failed:

@@ -36,13 +36,13 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
     perceptual = perceptual_distance(config) if config.loss.perceptual else None
     extra = losses.initial_extra(perceptual)
 
-    tokenizer = VideoTokenizer(config.model.to_dict(), {}).with_params
+    untrained = VideoTokenizer(config.model.to_dict(), {})  # its compiled programs serve every preview
 
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
         held_out = clips(config, "held_out", size=8)
         spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several films
         video = np.stack([held_out[i]["video"] for i in spread.tolist()])
-        trained = tokenizer(params)
+        trained = untrained.with_params(params)
         copies = trained.decode(trained.encode(video).codes)
         rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("decoded", c))]
         sheets.save_contact_sheet(folder / f"{step:08d}.png", rows)
@@ -62,7 +62,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         extra=extra,
         batches=mixture(parts, seed=config.seed),
         preview=preview,
-        export=lambda params, extra, directory: tokenizer(params).save_pretrained(directory),
+        export=lambda params, extra, directory: untrained.with_params(params).save_pretrained(directory),
         start=start,
         adversary=adversary and video_adversary(config, adversary),
     )
@@ -105,7 +105,6 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.evaluate import quality
 
     model, data = SoundStream(**config.model), config.data
-
     crop = make_crop(
         samples=data.crop,
         start_share=data.start_share,
@@ -114,8 +113,11 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         quietest=data.quietest,
     )
 
+    def tokenizer(params: PyTree, extra: PyTree) -> AudioTokenizer:
+        return AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
+
     def preview(params: PyTree, extra: PyTree, folder: Path, step: int) -> dict[str, float]:
-        trained = AudioTokenizer(config.model.to_dict(), params, extra["codebooks"])
+        trained = tokenizer(params, extra)
         held_out = sounds(config, "held_out", size=8)
         spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several files
         truths = [held_out[i]["audio"] for i in spread.tolist()]
@@ -139,9 +141,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
             random_transform=crop,
         ),
         preview=preview,
-        export=lambda params, extra, directory: AudioTokenizer(
-            config.model.to_dict(), params, extra["codebooks"]
-        ).save_pretrained(directory),
+        export=lambda params, extra, directory: tokenizer(params, extra).save_pretrained(directory),
         start=start,
         adversary=AdversaryRecipe(functools.partial(init_adversary, config), make_adversary_loss(config), {})
         if config.adversary.weight

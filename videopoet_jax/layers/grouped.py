@@ -10,16 +10,21 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
+
+Sounds = Float[Array, "b s c"]
+Kernel = Float[Array, "k c_group d"]
+Convolved = Float[Array, "b s2 d"]
 
 
-def direct(x: Array, kernel: Array, stride: int, groups: int) -> Array:
-    """x [b s c] ∗ kernel [k c/groups d], without padding: the convolution as it stands."""
+def direct(x: Sounds, kernel: Kernel, stride: int, groups: int) -> Convolved:
+    """x ∗ kernel, without padding: the convolution as it stands."""
     return lax.conv_general_dilated(
         x, kernel, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
     )
 
 
-def products(x: Array, kernel: Array, stride: int, groups: int) -> Array:
+def products(x: Sounds, kernel: Kernel, stride: int, groups: int) -> Convolved:
     """The same as one product a group of [taps · c/groups] with [taps · c/groups, d/groups]."""
     k, c, d = kernel.shape
     out = (x.shape[1] - k) // stride + 1
@@ -30,8 +35,8 @@ def products(x: Array, kernel: Array, stride: int, groups: int) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def grouped_conv1d(x: Array, kernel: Array, stride: int, groups: int) -> Array:
-    """x [b s c] ∗ kernel [k c/groups d] without padding; on CPU the gradient comes from `products`."""
+def grouped_conv1d(x: Sounds, kernel: Kernel, stride: int, groups: int) -> Convolved:
+    """x ∗ kernel, without padding; on CPU the gradient comes from `products`."""
     return direct(x, kernel, stride, groups)
 
 
