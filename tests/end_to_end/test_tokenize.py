@@ -295,7 +295,7 @@ def test_sound_at_fewer_bits_and_without_its_noise(films, tmp_path, capsys):
     ):
         main(film + options)
         made.append(arrays(tmp_path / "a.npz")["audio"])
-    said = [line for line in capsys.readouterr().out.splitlines() if "films:" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "film:" in line]
     assert [line.split()[2] for line in said] == ["1", "1", "1", "0"]
     assert_array_equal(made[0], tokenizer.encode(sound).codes)
     assert_array_equal(made[1], made[0][:, :1])
