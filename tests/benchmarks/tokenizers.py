@@ -81,7 +81,7 @@ def _cases() -> dict[str, Case]:
     for player in ("", "gan-"):
         name = f"base, a {player and 'GAN '}training step on {step}"
         size = (STEP_CLIPS, STEP_CLIP, bool(player))
-        cases[f"video-{player}step"] = Case(name, 1, 2, p(ours.video_step, "base", *size), twins("video_step", *size))
+        cases[f"video-{player}step"] = Case(name, 1, 5, p(ours.video_step, "base", *size), twins("video_step", *size))
     for way, (mine, of_audiolm, of_encodec, of_twin) in sides.items():
         title = f"SoundStream {way}s {SECONDS} s"
         cases[f"audio-{way}"] = Case(title, 1.5, 9, mine, {audiolm: peer(of_audiolm, SECONDS)})
