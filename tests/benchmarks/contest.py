@@ -22,7 +22,7 @@ from pathlib import Path
 
 THREADS = min(2, len(os.sched_getaffinity(0)))
 # Both sides keep the memory that they free, in huge pages: ours would by itself (`cli.main.keep_memory`).
-MEMORY = ("hugetlb=1", "mmap_max=0", f"trim_threshold={1 << 40}", "arena_max=1")
+MEMORY = ("hugetlb=1", "mmap_max=0", f"trim_threshold={1 << 40}")
 ON_CPU = {
     "OMP_NUM_THREADS": str(THREADS),
     "JAX_PLATFORMS": "cpu",
