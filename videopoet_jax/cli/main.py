@@ -88,7 +88,7 @@ def keep_memory() -> None:
     """Memory that is freed stays with the process, where the C library is glibc and there is nothing but a CPU.
 
     XLA's convolutions free what they have packed. Given back, it comes again as pages that the system must clear first:
-    10 GB in a training step of `base`, measured at 5 to 15 % of its time. (A single arena would keep all of it, and hold
+    10 GB in a training step of `base`, measured at 5 to 15 % of its time. (One arena would keep all of it, but hold
     a sixth more in a GAN step.)
     """
     libc = ctypes.CDLL(None)
