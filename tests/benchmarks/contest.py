@@ -21,13 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 THREADS = min(2, len(os.sched_getaffinity(0)))
-# Both sides keep the memory that they free, in huge pages: ours would by itself (`cli.main.keep_memory`).
-MEMORY = ("hugetlb=1", "mmap_max=0", f"trim_threshold={1 << 40}")
-ON_CPU = {
-    "OMP_NUM_THREADS": str(THREADS),
-    "JAX_PLATFORMS": "cpu",
-    "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{option}" for option in MEMORY),
-}
+ON_CPU = {"OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
 AT_LEAST = 0.3  # seconds: what takes less is run several times, and the time shared
 
 

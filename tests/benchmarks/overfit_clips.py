@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.cli.main import keep_memory, tune_xla
+from videopoet_jax.cli.main import tune_xla
 from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.sources import clips
 from videopoet_jax.cli.train import Run
@@ -75,5 +75,4 @@ def main(folder: str, picture: str, steps: str = "600", spec: str = "video_token
 
 if __name__ == "__main__":
     tune_xla("train")
-    keep_memory()
     main(*sys.argv[1:])

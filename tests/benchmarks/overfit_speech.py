@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.cli.main import keep_memory, tune_xla
+from videopoet_jax.cli.main import tune_xla
 from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.train import Run
 from videopoet_jax.data.media import read_audio
@@ -98,5 +98,4 @@ def main(folder: str, picture: str, steps: str = "300") -> None:
 
 if __name__ == "__main__":
     tune_xla("train")
-    keep_memory()
     main(*sys.argv[1:])

@@ -248,6 +248,9 @@ def test_codes_of_another_model_are_refused(codes, models, tmp_path, capsys):
         (dict(video=np.full((5, 4, 4), 1024, np.int32)), "codes 1024 … 1024: must lie in 0 … 1023"),
         (dict(video=np.full((5, 4, 4), -1, np.int32)), "codes -1 … -1"),
         (dict(audio=np.full((9, 2), 16, np.int32)), "codes from 16 to 16"),
+        (dict(sample_rate=8_000), "sound of 8000 Hz, its tokenizer's is 16000"),
+        (dict(fps=np.nan), "14 frames at nan a second"),
+        (dict(frames=-4), "-4 frames at"),
     ],
 )
 def test_codes_that_do_not_fit_are_refused(codes, models, tmp_path, capsys, change, words):

@@ -114,6 +114,12 @@ def test_videos_side_by_side():
         side_by_side({"none": left[:0]})
 
 
+def test_panels_whose_names_take_more_lines_end_at_one_height():
+    narrow = coloured(2)[:, :, :4]
+    both = side_by_side({"a": narrow, "a name of many words": narrow}, height=64)
+    assert both.dtype == np.uint8 and both.shape[1] > 64 + 3 * 14
+
+
 def test_curves_survive_what_training_brings(tmp_path):
     steps = np.arange(200)
     values = 1 / (1 + steps)

@@ -10,7 +10,7 @@ from videopoet_jax.configs.video_tokenizer import VARIANTS
 
 from videopoet_jax.video import blocks
 from videopoet_jax.video.model import VideoTokenizerModel, build, to_bytes, to_pixels
-from videopoet_jax.video.tokenizer import VideoTokenizer
+from videopoet_jax.video.tokenizer import Encoded, VideoTokenizer, _checked_array
 
 
 def clip(frames=17, side=16, batch=2, seed=0):
@@ -211,6 +211,7 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
         (lambda t: t.grid(17, 16, 3), r"width 3: needs a multiple of 4; resize or crop to 4\."),
         (lambda t: t.encode(np.zeros((17, 16, 16, 3), np.float32)), "float32 .*give uint8"),
         (lambda t: t.encode(np.zeros((17, 16, 16, 4), np.uint8)), "give uint8"),
+        (lambda t: _checked_array(Encoded(np.zeros((5, 2, 2), np.int32), 17)), "Encoded: give an array.*`.codes`"),
         (lambda t: t.decode(np.zeros((2, 4, 4), np.int32), 6), "num_frames 6: these codes are 5 frames"),
         (lambda t: t.decode(np.full((1, 4, 4), 1024)), "codes 1024 … 1024: must lie in 0 … 1023"),
         (lambda t: t.decode(np.zeros((1, 4, 4))), "give integers"),

@@ -84,7 +84,7 @@ class Detokenize:
             )
         with CodeFile(job.source) as file:
             film, made_from = file.film, mark(job.source)
-            self._check(file, models.video)
+            self._check(file, models)
             with VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate, comment=made_from) as writer:
                 codes = until_stopped(file.video(LATENTS_READ))
                 sound = models.audio.decode_pieces(file.audio(SOUND_READ)) if film.sample_rate else iter(())
@@ -94,7 +94,7 @@ class Detokenize:
                         _write_sound(writer, sound, film.frames)
         return f"wrote {job.target}: {film.frames} frames of {film.height}×{film.width}"
 
-    def _check(self, file, tokenizer) -> None:
+    def _check(self, file, models: Models) -> None:
         """Refuses the codes of other models, and a picture that is not what its codes stand for."""
         film = file.film
         for part in ("video_tokenizer", "audio_tokenizer"):
@@ -105,11 +105,16 @@ class Detokenize:
                     f"{file.path}: made with {part} {wanted[:19]}…, that of {self.model} {found}; give the --model it "
                     "was made with."
                 )
-        expected = tokenizer.grid(film.frames, film.height, film.width)
+        expected = models.video.grid(film.frames, film.height, film.width)
         if expected != file.video_shape:
             raise ValueError(
                 f"{file.path}: codes {list(file.video_shape)} for {film.frames} frames of {film.height}×{film.width}, "
                 f"which have {list(expected)}; make it anew with `videopoet tokenize`."
+            )
+        if film.sample_rate is not None and film.sample_rate != models.audio.sample_rate:
+            raise ValueError(
+                f"{file.path}: sound of {film.sample_rate} Hz, its tokenizer's is {models.audio.sample_rate}; make it "
+                "anew with `videopoet tokenize`."
             )
 
 

@@ -42,13 +42,15 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
     systems = {n: tokenizer(m, num_frames, height, width) for n, m in named(models).items()} | PLAIN
     shape = dict(frames=num_frames, least=num_frames, fps=fps, height=height, width=width)
     videos = Pieces(paths, **shape, held_out=held_out)
-    result = evaluate(
-        batches(videos, batch_size, limit),
-        systems,
-        judges,
-        on_batch=lambda clips: click.echo(f"\r{clips} clips", nl=False, err=True),
-    )
-    click.echo(err=True)
+    try:
+        result = evaluate(
+            batches(videos, batch_size, limit),
+            systems,
+            judges,
+            on_batch=lambda clips: click.echo(f"\r{clips} clips", nl=False, err=True),
+        )
+    finally:
+        click.echo(err=True)
     click.echo(to_markdown(result))
     click.echo(f"\nVideos: {videos.used}, at {fps:g} frames a second; left out: {len(videos.left_out)}.")
     if report:

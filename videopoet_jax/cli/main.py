@@ -1,6 +1,5 @@
 """The `videopoet` command: a group whose commands are imported when they are called."""
 
-import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
@@ -29,7 +28,6 @@ COMMANDS = {
 
 
 BARRIERS = "cse_barrier_expander"  # XLA's pass that removes optimization barriers
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 ACCELERATORS = "jax_plugins"  # the package, and the entry points, by which JAX finds them
 
 
@@ -84,19 +82,6 @@ def tune_xla(command: str) -> None:
     os.environ["XLA_FLAGS"] = flags.strip()
 
 
-def keep_memory() -> None:
-    """Memory that is freed stays with the process, where the C library is glibc and there is nothing but a CPU.
-
-    XLA's convolutions free what they have packed. Given back, it comes again as pages that the system must clear first:
-    10 GB in a training step of `base`, measured at 5 to 15 % of its time. (One arena would keep all of it, but hold
-    a sixth more in a GAN step.)
-    """
-    libc = ctypes.CDLL(None)
-    if nothing_but_cpu() and hasattr(libc, "gnu_get_libc_version"):
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
-            libc.mallopt(option, value)
-
-
 def nothing_but_cpu() -> bool:
     """Whether JAX will find no accelerator, for want of a plugin or because it shall not look for any."""
     named = {name.strip() for name in os.environ.get("JAX_PLATFORMS", "").lower().split(",")} - {""}
@@ -115,7 +100,6 @@ def main(arguments: list[str] | None = None) -> None:
     invocation = Invocation(time.perf_counter(), "--debug" in arguments)
     arguments = [a for a in arguments if a != "--debug"]  # the flag may stand before or after the command
     tune_xla(arguments[0] if arguments else "")
-    keep_memory()
     try:
         videopoet(arguments, prog_name="videopoet", standalone_mode=False, obj=invocation)
     except click.exceptions.Exit as leave:

@@ -142,7 +142,8 @@ class Tokenize:
         )
         write_codes(job.target, film, video, audio)
         self.total.add(frames.count, video, audio)
-        sound = "no sound" if audio is None else f"sound {list(audio.shape)}"
+        unheard = "its sound left out, the model has none" if info.has_audio and models.audio is None else "no sound"
+        sound = unheard if audio is None else f"sound {list(audio.shape)}"
         return f"wrote {job.target}: {frames.count} frames of {height}×{width} as codes {list(video.shape)}, {sound}"
 
     def _sound(self, source: Path, tokenizer, frames: int, until_stopped, store) -> np.ndarray | None:

@@ -92,6 +92,8 @@ class CodeFile:
             wanted = {"frames": int, "height": int, "width": int, "fps": float, "video_tokenizer": str,
                       "made_from": str, **sound}  # fmt: skip
             values = {name: self._small(name, kind) for name, kind in wanted.items()}
+            if not (0 < values["fps"] < math.inf and values["frames"] > 0):
+                raise self._damaged(f"{values['frames']} frames at {values['fps']:g} a second")
             self.film = Film(**{"sample_rate": None, "audio_tokenizer": None} | values)
         except BaseException:
             self._zip.close()

@@ -91,8 +91,10 @@ def side_by_side(videos: Mapping[str, np.ndarray], *, height: int = 256, text_si
     if not videos or min(len(video) for video in videos.values()) == 0:
         raise ValueError(f"{len(videos)} videos, one without frames perhaps: each needs at least one frame.")
     panels = [_panel(name, video, height, text_size) for name, video in videos.items()]
-    length = max(len(panel) for panel in panels)
+    length, tall = (max(panel.shape[axis] for panel in panels) for axis in (0, 1))
     panels = [np.concatenate([panel, np.repeat(panel[-1:], length - len(panel), axis=0)]) for panel in panels]
+    # A name of more lines makes its panel taller: all end at one height.
+    panels = [np.pad(panel, ((0, 0), (tall - panel.shape[1], 0), (0, 0), (0, 0)), mode="edge") for panel in panels]
     joined = np.concatenate(panels, axis=2)
     return np.pad(joined, ((0, 0), (0, joined.shape[1] % 2), (0, joined.shape[2] % 2), (0, 0)), mode="edge")
 

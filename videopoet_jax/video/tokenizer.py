@@ -112,7 +112,7 @@ class VideoTokenizer:
 
     def encode(self, video: np.ndarray | Array) -> Encoded:
         """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]; any number of frames (see above)."""
-        if video.ndim not in (4, 5) or video.shape[-1] != 3 or video.dtype != np.uint8:
+        if _checked_array(video).ndim not in (4, 5) or video.shape[-1] != 3 or video.dtype != np.uint8:
             raise ValueError(f"video {video.dtype} {list(video.shape)}: give uint8 [t h w 3] or [b t h w 3].")
         frames = video.shape[-4]
         self.grid(*video.shape[-4:-1])
@@ -125,7 +125,7 @@ class VideoTokenizer:
 
     def decode(self, codes: np.ndarray | Array, num_frames: int | None = None) -> UInt8[np.ndarray, "*b t h w 3"]:
         """Codes → frames: integers, one clip [t h w] or a batch [b t h w]; the first `num_frames`, or all."""
-        if codes.ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
+        if _checked_array(codes).ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
         if codes.size == 0:
             raise ValueError(f"codes {list(codes.shape)}: there are none; encode a clip first.")
@@ -170,6 +170,12 @@ class VideoTokenizer:
                 f"codes {low} … {high}: must lie in 0 … {self.vocabulary_size - 1}; use its own tokenizer."
             )
         return codes
+
+
+def _checked_array(given: Any) -> np.ndarray | Array:
+    if not isinstance(given, np.ndarray | Array):
+        raise ValueError(f"{type(given).__name__}: give an array; of what `encode` returns, its `.codes`.")
+    return given
 
 
 def _checked_frames(piece: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
