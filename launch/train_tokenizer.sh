@@ -40,7 +40,7 @@ train() { # train NAME CONFIG STEPS [options]: one stage; one that is done write
         --set "data.root=$clips" ${count:+--set "train.steps=$count"} "$@"
 }
 
-train images "${config}_image" "${steps[0]:-}" "${options[@]}"
+train images "${config}_image" "${steps[0]:-}" --export-dtype float32 "${options[@]}"
 train clips "$config" "${steps[1]:-}" --init "$run/models/images" "${options[@]}"
 .venv/bin/videopoet curves "$run/images" "$run/clips" --only psnr --only code_usage --out "$run/curves.png"
 echo "The tokenizer: $run/models/clips; its curves: $run/curves.png. Next, a film through it and back, at the"

@@ -25,7 +25,7 @@ from videopoet_jax.cli.configuration import load_config  # noqa: E402
 from videopoet_jax.cli.recipes_of_tokenizers import video_adversary  # noqa: E402
 from videopoet_jax.cli.train import adversary_optimizer_of, optimizer_of  # noqa: E402
 from videopoet_jax.layers.lpips import LPIPS  # noqa: E402
-from videopoet_jax.layers.objective import ADVERSARY  # noqa: E402
+from videopoet_jax.layers.objective import ADVERSARY, FROZEN  # noqa: E402
 from videopoet_jax.parallel import batch_sharding, make_mesh, replicated  # noqa: E402
 from videopoet_jax.training.state import TrainState  # noqa: E402
 from videopoet_jax.training.step import Adversary, make_train_step  # noqa: E402
@@ -59,7 +59,7 @@ def lowered(config, clips_per_chip: int, mesh: jax.sharding.Mesh):
     its_optimizer = adversary_optimizer_of(config)
     its_state = begun(second.init, its_optimizer, second.extra, ema=False)
     state = begun(functools.partial(init_params, model), optimizer, None, ema=True)
-    extra = {"step": jax.ShapeDtypeStruct((), jnp.int32), "perceptual": looks, ADVERSARY: its_state}
+    extra = {"step": jax.ShapeDtypeStruct((), jnp.int32), FROZEN: {"perceptual": looks}, ADVERSARY: its_state}
     state = state.replace(extra=extra)
     step = make_train_step(
         losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),

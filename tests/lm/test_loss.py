@@ -12,6 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 
+from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
 from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of, token_totals
 
@@ -119,7 +120,7 @@ def compiled(tiny, **settings):
 
 
 def run(tiny, batch, **settings):
-    return compiled(tiny, **settings)(tiny.params, {"text_encoder": jnp.asarray(tiny.text_table)}, batch)
+    return compiled(tiny, **settings)(tiny.params, {FROZEN: {"text_encoder": jnp.asarray(tiny.text_table)}}, batch)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -137,7 +138,7 @@ def test_the_loss_is_the_mean_over_output_tokens(tiny, task):
     assert {"loss_audio", "loss_audio_0", "loss_audio_1", "loss_special", "accuracy", "accuracy_video"} <= set(
         aux.metrics
     )
-    assert_array_equal(aux.extra["text_encoder"], tiny.text_table)
+    assert_array_equal(aux.extra[FROZEN]["text_encoder"], tiny.text_table)
 
 
 def test_the_z_loss_adds_its_square(tiny):
@@ -173,7 +174,7 @@ def test_a_few_steps_learn_one_example(tiny):
     batch = tiny.batch(tiny.layout("text_to_video"), 1)
     loss_fn = loss_of(tiny)
     optimizer = optax.adam(1e-2)
-    extra = {"text_encoder": jnp.asarray(tiny.text_table)}
+    extra = {FROZEN: {"text_encoder": jnp.asarray(tiny.text_table)}}
 
     @jax.jit
     def step(params, state):

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_model import Points, assert_same_bits, loader, train
+from tiny_model import Points, assert_same_bits, loader, loss_fn, new_state, train
 
 from videopoet_jax.data.loader import Part, mixture
-from videopoet_jax.parallel import make_mesh
+from videopoet_jax.layers.objective import FROZEN, Aux
+from videopoet_jax.parallel import make_mesh, replicated
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.loop import changes, plain, to_devices
 from videopoet_jax.training.metrics import NonFinite
@@ -60,6 +61,28 @@ def test_a_checkpoint_is_the_state_although_the_next_step_reuses_its_memory(tmp_
     with Checkpoints(tmp_path, max_to_keep=8) as checkpoints:
         for step, state in states.items():
             assert_same_bits(checkpoints.restore(state, step).state, state)
+
+
+def test_a_frozen_network_is_that_of_the_run_and_not_of_the_checkpoint(tmp_path):
+    mesh = make_mesh(fsdp=2, tensor=1, data=-1)
+
+    def pulled(params, extra, batch, keys):
+        loss, aux = loss_fn(params, extra, batch, keys)
+        pull = jnp.sum(extra[FROZEN]["target"])
+        return loss, Aux({"pull": pull}, {**extra, **aux.extra})
+
+    def run(steps, target):
+        state = new_state(mesh)
+        network = {"target": jax.device_put(np.full(3, target), replicated(mesh))}
+        state = state.replace(extra={**state.extra, FROZEN: network})
+        return train(tmp_path, steps, state=state, mesh=mesh, loss_fn=pulled, log_every=1)
+
+    run(4, 1.0)
+    state = run(6, 2.0)
+    assert np.asarray(state.extra[FROZEN]["target"]).tolist() == [2, 2, 2] and int(state.extra["calls"]) == 6
+    assert [row["pull"] for row in lines(tmp_path)] == [3, 3, 3, 3, 6, 6]
+    manifests = [json.loads(file.read_text()) for file in (tmp_path / "checkpoints").glob("*/manifest.json")]
+    assert manifests and not [name for m in manifests for name in m["arrays"] if "target" in name]
 
 
 def test_a_finished_run_returns_its_state_without_a_step(tmp_path):

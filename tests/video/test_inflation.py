@@ -23,7 +23,7 @@ def run(config, params, x):
 
 @pytest.fixture(scope="module")
 def inflated(tiny):
-    return inflation.inflate(tiny.parameters(image=True), build(tiny.CONFIG))
+    return inflation.inflate(tiny.parameters(image=True), build(tiny.IMAGE), build(tiny.CONFIG))
 
 
 def test_equal_on_one_frame(tiny, inflated):
@@ -59,7 +59,7 @@ def test_what_is_not_causal_equals_the_image_model_on_a_still_clip(tiny):
     shapes = jax.eval_shape(build(image).init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))["params"]
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: np.float32(0.2 * rng.normal(size=leaf.shape)), nn.meta.unbox(shapes))
-    inflated = inflation.inflate(params, build(video))
+    inflated = inflation.inflate(params, build(image), build(video))
     picture = pixels(2, 1)
     alone, still = run(image, params, picture), run(video, inflated, np.repeat(picture, 4, axis=1))
     assert_array_equal(still.indices, alone.indices)
@@ -69,7 +69,7 @@ def test_what_is_not_causal_equals_the_image_model_on_a_still_clip(tiny):
 
 def test_a_video_model_stays_as_it_is(tiny, inflated):
     trained = jax.tree.map(lambda p: np.asarray(p) + np.arange(p.size).reshape(p.shape), inflated)
-    jax.tree.map(assert_array_equal, inflation.inflate(trained, build(tiny.CONFIG)), trained)
+    jax.tree.map(assert_array_equal, inflation.inflate(trained, build(tiny.CONFIG), build(tiny.CONFIG)), trained)
 
 
 def test_channels_are_copied_as_depth_to_space_lays_them_out():
@@ -80,8 +80,22 @@ def test_channels_are_copied_as_depth_to_space_lays_them_out():
     assert_array_equal(frames[:, 1:], kept)
 
 
-def test_other_widths_are_refused(tiny):
-    with pytest.raises(ValueError, match=r"use the same widths"):
-        inflation.inflate(tiny.parameters(image=True), build(tiny.config(decoder_widths=(8, 8, 16))))
-    with pytest.raises(ValueError, match=r"only in one of the two models"):
-        inflation.inflate(tiny.parameters(image=True), build(tiny.config(encoder_blocks=(2, 1, 1))))
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"decoder_widths": (8, 8, 16)}, r"decoder_widths \(8, 8, 12\) of the weights.*this model has \(8, 8, 16\)"),
+        ({"encoder_blocks": (2, 1, 1)}, r"encoder_blocks .*this model has \(2, 1, 1\); the two may differ in"),
+        ({"quantizer": {"name": "fsq", "levels": (2,) * 10}}, r"quantizer .*lfq.*this model has .*fsq"),
+        ({"groups": 2}, r"groups 4 of the weights to start from: this model has 2"),
+        ({"causal": False, "adaptive": False}, r"adaptive True .*this model has False"),
+        ({"patch": (1, 1, 1)}, r"patch .*this model has \(1, 1, 1\)"),
+    ],
+)
+def test_another_model_is_refused_whatever_its_shapes(tiny, changed, words):
+    with pytest.raises(ValueError, match=words):
+        inflation.inflate(tiny.parameters(image=True), build(tiny.IMAGE), build(tiny.config(**changed)))
+
+
+def test_fewer_taps_are_refused(tiny):
+    with pytest.raises(ValueError, match=r"kernel_time .*taps are only added"):
+        inflation.inflate(tiny.parameters(), build(tiny.CONFIG), build(tiny.IMAGE))

@@ -10,6 +10,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
+from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.video import losses
 from videopoet_jax.video.model import build
 
@@ -159,6 +160,6 @@ def test_some_frames_are_looked_at_and_the_network_is_an_argument(tiny, get_conf
     run = jax.jit(lambda extra, key: loss_fn(tiny.parameters(), extra, batch, lambda purpose: key))
     (loss, aux), (other, _) = (run(extra, jax.random.key(seed)) for seed in (0, 1))
     assert float(loss) != float(other)  # other frames
-    (again, twice) = run(extra | {"perceptual": {"scale": jnp.float32(6.0)}}, jax.random.key(0))
+    (again, twice) = run(extra | {FROZEN: {"perceptual": {"scale": jnp.float32(6.0)}}}, jax.random.key(0))
     assert_allclose(twice.metrics["perceptual"], 2 * aux.metrics["perceptual"], rtol=1e-5)
     assert_allclose(again - loss, 0.5 * aux.metrics["perceptual"], rtol=1e-3)

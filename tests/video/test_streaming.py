@@ -137,7 +137,7 @@ def test_the_last_clip_is_no_longer_than_its_latents(clipwise, film):
 
 
 def test_bad_pieces_are_named(tokenizer, film):
-    with pytest.raises(ValueError, match=r"piece float32 \[31, 16, 16, 3\]: give uint8 \[t h w 3\]"):
+    with pytest.raises(ValueError, match=r"video float32 \[31, 16, 16, 3\]: give uint8 \[t h w 3\]"):
         list(tokenizer.encode_pieces(iter([film.astype(np.float32)])))
     with pytest.raises(ValueError, match=r"height 15: needs a multiple of 4"):
         list(tokenizer.encode_pieces(iter([film[:, :15]])))

@@ -10,7 +10,7 @@ from videopoet_jax.configs.video_tokenizer import VARIANTS
 
 from videopoet_jax.video import blocks
 from videopoet_jax.video.model import VideoTokenizerModel, build, to_bytes, to_pixels
-from videopoet_jax.video.tokenizer import Encoded, VideoTokenizer, _checked_array
+from videopoet_jax.video.tokenizer import Encoded, VideoTokenizer, _checked_pixels
 
 
 def clip(frames=17, side=16, batch=2, seed=0):
@@ -211,7 +211,28 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
         (lambda t: t.grid(17, 16, 3), r"width 3: needs a multiple of 4; resize or crop to 4\."),
         (lambda t: t.encode(np.zeros((17, 16, 16, 3), np.float32)), "float32 .*give uint8"),
         (lambda t: t.encode(np.zeros((17, 16, 16, 4), np.uint8)), "give uint8"),
-        (lambda t: _checked_array(Encoded(np.zeros((5, 2, 2), np.int32), 17)), "Encoded: give an array.*`.codes`"),
+        (
+            lambda t: t._checked_codes(Encoded(np.zeros((5, 2, 2), np.int32), 17), "[t h w]"),
+            r"codes of type Encoded: give integers \[t h w\]; of what `encode` returns, its `.codes`",
+        ),
+        (
+            lambda t: _checked_pixels([[0]], "[t h w 3]", "[b t h w 3]"),
+            r"of type list: give uint8 \[t h w 3\] or \[b t",
+        ),
+        (lambda t: t.encode(np.zeros((0, 5, 16, 16, 3), np.uint8)), r"video \[0, 5, 16, 16, 3\]: a batch of no clips"),
+        (
+            lambda t: _checked_pixels(np.zeros((16, 16, 3), np.uint8), "[t h w 3]"),
+            r"\[16, 16, 3\]: give uint8 \[t h w 3\]\.",
+        ),
+        (
+            lambda t: list(t.encode_pieces([np.zeros((1, s, s, 3), np.uint8) for s in (16, 32)])),
+            r"a piece \[1, 32, 32, 3\] after \[16, 16, 3\] an item: .* one size",
+        ),
+        (lambda t: t._checked_codes(np.full((1, 4, 4), 7.9), "[t h w]"), r"codes float64 \[1, 4, 4\]: give integers"),
+        (
+            lambda t: t._checked_codes(np.zeros((4, 4), int), "[t h w]"),
+            r"codes int64 \[4, 4\]: give integers \[t h w\]\.",
+        ),
         (lambda t: t.decode(np.zeros((2, 4, 4), np.int32), 6), "num_frames 6: these codes are 5 frames"),
         (lambda t: t.decode(np.full((1, 4, 4), 1024)), "codes 1024 … 1024: must lie in 0 … 1023"),
         (lambda t: t.decode(np.zeros((1, 4, 4))), "give integers"),

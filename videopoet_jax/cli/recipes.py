@@ -35,7 +35,7 @@ class Recipe:
         extra: the start of `TrainState.extra`.
         batches: an endless loader with a state.
         preview: (params, extra, folder, step) → figures to log; draws pictures of held-out examples into the folder.
-        export: (params, extra, directory) → writes what `from_pretrained` reads.
+        trained: (params, extra) → the model, whose `save_pretrained(directory, dtype=…)` writes it.
         start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
         adversary: who learns to tell its outputs from the truth, if the config has one.
     """
@@ -45,7 +45,7 @@ class Recipe:
     extra: PyTree
     batches: Loader
     preview: Callable[[PyTree, PyTree, Path, int], dict[str, float]] | None
-    export: Callable[[PyTree, PyTree, Path], None]
+    trained: Callable[[PyTree, PyTree], Any]
     start: Callable[[str], tuple[PyTree, PyTree]]
     adversary: AdversaryRecipe | None = None
 

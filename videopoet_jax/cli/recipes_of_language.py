@@ -39,9 +39,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
         extra={},
         batches=make_loader(source, batch_size=config.train.batch_size, seed=config.seed),
         preview=None,
-        export=lambda params, extra, directory: TextEncoder(config.model.to_dict(), params, pieces).save_pretrained(
-            directory
-        ),
+        trained=lambda params, extra: TextEncoder(config.model.to_dict(), params, pieces),
         start=lambda name: (TextEncoder.from_pretrained(name, "float32").params, {}),
     )
 
@@ -49,6 +47,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
     from videopoet_jax.data.token_records import TokenSource
+    from videopoet_jax.layers.objective import FROZEN
     from videopoet_jax.lm.language_model import LanguageModel, init_params
     from videopoet_jax.lm.loss import make_loss
     from videopoet_jax.lm.transformer import PrefixLM
@@ -64,6 +63,7 @@ def language_model(config: ConfigDict) -> Recipe:
     check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
     encoder = TextEncoder.from_pretrained(models)
     empty = encoder.tokenize([""], data.text_length)
+    extra = {FROZEN: {"text_encoder": encoder.params}}
 
     def transform(name: str) -> Callable[[dict], dict]:
         layout = layout_of(config, get_task(name))
@@ -73,7 +73,7 @@ def language_model(config: ConfigDict) -> Recipe:
     return Recipe(
         init=functools.partial(init_params, model),
         loss_fn=make_loss(config, lambda params, ids, mask: encoder.model.apply({"params": params}, ids, mask)),
-        extra={"text_encoder": encoder.params},
+        extra=extra,
         batches=mixture(
             [
                 Part(source, weight, config.train.batch_size, transform(name))
@@ -82,10 +82,8 @@ def language_model(config: ConfigDict) -> Recipe:
             seed=config.seed,
         ),
         preview=None,
-        export=lambda params, extra, directory: LanguageModel(
-            config.model.to_dict(), params, source.meta["digests"]
-        ).save_pretrained(directory),
-        start=lambda name: (LanguageModel.from_pretrained(name).params, {"text_encoder": encoder.params}),
+        trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
+        start=lambda name: (LanguageModel.from_pretrained(name).params, extra),
     )
 
 

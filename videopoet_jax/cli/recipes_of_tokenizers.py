@@ -49,7 +49,8 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
 
     def start(name: str) -> tuple[PyTree, PyTree]:
-        return inflate(VideoTokenizer.from_pretrained(name, "float32").params, model), extra
+        image = VideoTokenizer.from_pretrained(name, "float32")
+        return inflate(image.params, image.model, model), extra
 
     source, views, rows = clips(config, "train"), augmentation(config), config.train.batch_size
     pictures = rows * data.images_per_clip
@@ -62,7 +63,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         extra=extra,
         batches=mixture(parts, seed=config.seed),
         preview=preview,
-        export=lambda params, extra, directory: untrained.with_params(params).save_pretrained(directory),
+        trained=lambda params, extra: untrained.with_params(params),
         start=start,
         adversary=adversary and video_adversary(config, adversary),
     )
@@ -141,7 +142,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
             random_transform=crop,
         ),
         preview=preview,
-        export=lambda params, extra, directory: tokenizer(params, extra).save_pretrained(directory),
+        trained=tokenizer,
         start=start,
         adversary=AdversaryRecipe(functools.partial(init_adversary, config), make_adversary_loss(config), {})
         if config.adversary.weight

@@ -19,6 +19,8 @@ LEAST_STEPS = 10
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
 @click.option("--init", "start", help="A shipped name or a directory of weights to start from; images are inflated.")
 @click.option("--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end.")
+@click.option("--export-dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True,
+              help="What --export rounds the weights to; float32: not at all, for a next stage.")  # fmt: skip
 @click.option(
     "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
 )
@@ -27,7 +29,9 @@ LEAST_STEPS = 10
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
-def command(invocation, spec, workdir, overrides, start, directory, minutes, distributed, **every) -> None:
+def command(
+    invocation, spec, workdir, overrides, start, directory, export_dtype, minutes, distributed, **every
+) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
     On several machines run it on each, with --distributed and one workdir that all of them see.
@@ -52,7 +56,7 @@ def command(invocation, spec, workdir, overrides, start, directory, minutes, dis
         config.train.steps = run.steps_within(minutes, workdir, invocation.started)
     state = run.train(workdir, **every)
     if directory and jax.process_index() == 0:
-        run.recipe.export(*own_copy((averaged(state), state.extra)), directory)
+        run.recipe.trained(*own_copy((averaged(state), state.extra))).save_pretrained(directory, dtype=export_dtype)
         click.echo(f"wrote {directory}")
 
 

@@ -10,6 +10,9 @@ from jaxtyping import Int
 # Where `extra` holds the state of a model that learns to tell this one's outputs from the truth.
 ADVERSARY = "adversary"
 
+# Where `extra` holds networks that no step changes (LPIPS, T5): every run loads its own, and no checkpoint holds them.
+FROZEN = "frozen"
+
 
 class Aux(NamedTuple):
     """`loss_fn(params, extra, batch, keys) → (loss, Aux)`.

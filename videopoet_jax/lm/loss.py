@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
-from videopoet_jax.layers.objective import Aux
+from videopoet_jax.layers.objective import FROZEN, Aux
 from videopoet_jax.lm import logits
 from videopoet_jax.lm.logits import Params
 from videopoet_jax.lm.tables import factor_codes, special_text_rows, split_factors
@@ -196,15 +196,16 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
         text_embed: (text parameters, text_ids, text_mask) → embeddings [b l c]; frozen.
 
     Returns:
-        `loss_fn(params, extra, batch, keys) → (loss, Aux)`. `extra["text_encoder"]` are the text parameters. The batch
-        is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it; `keys("condition_drop")`
-        decides here, on the device, which rows lose their text, so that the data stay the same in every epoch.
+        `loss_fn(params, extra, batch, keys) → (loss, Aux)`. `extra[FROZEN]["text_encoder"]` are the text parameters.
+        The batch is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it;
+        `keys("condition_drop")` decides here, on the device, which rows lose their text, so that the data stay the
+        same in every epoch.
     """
     model, settings = PrefixLM(**config.model), config.loss
 
     def loss_fn(params: Any, extra: Any, batch: Batch, keys: Callable[[str], Array]) -> tuple[Array, Aux]:
         text_ids, text_mask = drop_condition(batch, settings.condition_drop, keys("condition_drop"))
-        text = jax.lax.stop_gradient(text_embed(extra["text_encoder"], text_ids, text_mask))
+        text = jax.lax.stop_gradient(text_embed(extra[FROZEN]["text_encoder"], text_ids, text_mask))
         hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, text_mask))
         tokens = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
         totals = token_totals(model, params["output"], hidden, *tokens, settings.chunk)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.parallel import batch_sharding
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
@@ -85,20 +86,29 @@ def changes(before: Any, now: Any, name: str = "config") -> list[str]:
     return [] if before == now else [f"{name}: {before} → {now}"]
 
 
+def without_frozen(state: TrainState) -> TrainState:
+    """What a checkpoint holds of a state: all but the frozen networks in its `extra`."""
+    return state.replace(extra={name: value for name, value in state.extra.items() if name != FROZEN})
+
+
 def resume(
     checkpoints: Checkpoints, state: TrainState, batches: Batches, config: Any, *, fallback: bool, say: Callable
 ) -> tuple[TrainState, int]:
-    """The newest checkpoint's state and step, the data set to its next batch; `state` and 0 if there is none."""
-    restored = checkpoints.restore(state, fallback=fallback)
+    """The newest checkpoint's state and step, the data set to its next batch; `state` and 0 if there is none.
+
+    Frozen networks stay those of `state`.
+    """
+    restored = checkpoints.restore(without_frozen(state), fallback=fallback)
     if restored is None:
         return state, 0
     batches.set_state(restored.loader_state)
-    for leaf in jax.tree.leaves(state):
+    for leaf in jax.tree.leaves(without_frozen(state)):
         leaf.delete()  # its memory would otherwise stay taken for as long as the caller holds on to it
     say(f"resuming after step {restored.step} from {checkpoints.folder(restored.step)}")
     for line in changes(restored.config, config):
         say(f"changed since then: {line}")
-    return restored.state, restored.step
+    frozen = {name: value for name, value in state.extra.items() if name == FROZEN}
+    return restored.state.replace(extra={**restored.state.extra, **frozen}), restored.step
 
 
 def fit(
@@ -160,7 +170,7 @@ def fit(
                 report.progress(step, window.take())
             if step % checkpoint_every == 0 or step == steps or stopping:
                 window.drain()  # a state that is not finite is never saved
-                checkpoints.save(step, state, loader_state=batches.get_state(), config=config)
+                checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
             if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
                 report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
             checkpoints.check()

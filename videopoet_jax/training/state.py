@@ -22,14 +22,15 @@ PyTree = Any
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a checkpoint must hold for training to go on bit for bit.
+    """Everything that training needs to go on bit for bit.
 
     Attributes:
         step: optimizer steps taken.
         params: parameters, unboxed, each on its own devices.
         opt_state: Optax's state, each moment laid out like its parameter.
         ema_params: moving average of the parameters, or None.
-        extra: variables that are not trained by gradient (EMA codebooks, frozen encoders), passed through the loss.
+        extra: variables that are not trained by gradient (EMA codebooks), passed through the loss; frozen networks lie
+            under `objective.FROZEN` and are not saved.
         key: the run's one random key; never split, only folded (`purpose_key`).
     """
 

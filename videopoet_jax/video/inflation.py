@@ -11,6 +11,7 @@ last; an image trains only the channels of that one, so they are copied to the o
 image.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,21 +41,19 @@ def repeat_in_time(channels: Float[np.ndarray, "*rest d"], frames: int) -> Float
     return np.broadcast_to(by_frame[..., -1:, :], by_frame.shape).reshape(channels.shape)
 
 
-def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict[str, Any]:
-    """Parameters (NumPy, on the host) for the video tokenizer `model` from those of its image stage.
+def inflate(params: Mapping[str, Any], image: VideoTokenizerModel, model: VideoTokenizerModel) -> dict[str, Any]:
+    """Parameters (NumPy, on the host) for the video tokenizer `model` from `params` of `image`, its image stage.
 
     Those of a video model stay as they are, up to zero taps where `model` looks further back.
 
     Raises:
-        ValueError: the two models differ in more than their taps in time.
+        ValueError: the two models differ in more than their taps and strides in time.
     """
+    _check_alike(image, model)
     size = (1, model.filled_frames(1), model.stride[1], model.stride[2], 3)
     variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(size, jnp.float32))
     targets = flatten_dict(nn.meta.unbox(variables)["params"])
-    sources = flatten_dict(dict(image_params))
-    if targets.keys() != sources.keys():
-        odd = sorted(".".join(path) for path in targets.keys() ^ sources.keys())
-        raise ValueError(f"parameters {odd[:4]}: only in one of the two models; they may differ in kernel_time alone.")
+    sources = flatten_dict(dict(params))
     images = all(value.shape[0] == 1 for value in sources.values() if value.ndim == 5)
     upsampled = images and not model.pooled  # by depth-to-space
     frames = {f"stage{i + 1}_up": stride[0] for i, stride in enumerate(model.strides)} if upsampled else {}
@@ -63,9 +62,27 @@ def inflate(image_params: Mapping[str, Any], model: VideoTokenizerModel) -> dict
         value = np.asarray(sources[path])
         if value.ndim == 5 and value.shape[0] < target.shape[0]:
             value = inflate_kernel(value, target.shape[0], model.causal)
-        if value.shape != target.shape:
-            raise ValueError(
-                f"{'.'.join(path)} {value.shape}: the video model has {target.shape}; use the same widths for both."
-            )
         inflated[path] = repeat_in_time(value, frames[path[-2]]) if path[-2] in frames else value
     return unflatten_dict(inflated)
+
+
+def _check_alike(image: VideoTokenizerModel, model: VideoTokenizerModel) -> None:
+    """Raises unless the two configs are equal but for what inflation changes and what changes no result (`remat`)."""
+
+    def comparable(m: VideoTokenizerModel) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(m)} - {"parent", "name", "kernel_time", "remat"}
+        return {name: getattr(m, name) for name in sorted(names)} | {"strides": [stride[1:] for stride in m.strides]}
+
+    ours, theirs = comparable(model), comparable(image)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise ValueError(
+                f"{name} {theirs[name]} of the weights to start from: this model has {value}; the two may differ in "
+                f"kernel_time and in strides of time alone, so start from another tokenizer or change the config."
+            )
+    short = [(a, b) for a, b in zip(image.kernel_time, model.kernel_time, strict=True) if a > b]
+    if short:
+        raise ValueError(
+            f"kernel_time {image.kernel_time} of the weights to start from: this model has {model.kernel_time}, and "
+            f"taps are only added; give it as many."
+        )

@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from videopoet_jax.layers import gan
-from videopoet_jax.layers.objective import ADVERSARY, Aux, from_step
+from videopoet_jax.layers.objective import ADVERSARY, FROZEN, Aux, from_step
 from videopoet_jax.layers.precision import cast_network
 from videopoet_jax.video.discriminator import Discriminator
 from videopoet_jax.video.model import Config, VideoTokenizerModel, to_pixels
@@ -24,7 +24,7 @@ from videopoet_jax.video.quantizers import make_quantizer
 class Perceptual(NamedTuple):
     """How far apart two pictures look: `distance(params, a [n h w 3], b) → [n]`, of pixels in [-1, 1].
 
-    `params` go into `extra["perceptual"]`, so that they are no constants of the program. `frames` of each clip are
+    `params` go into `extra[FROZEN]`, so that they are no constants of the program. `frames` of each clip are
     compared, drawn anew in every step: a network for photographs costs more than the tokenizer. (ours)
     """
 
@@ -35,7 +35,7 @@ class Perceptual(NamedTuple):
 
 def initial_extra(perceptual: Perceptual | None = None) -> dict[str, Any]:
     """The loss's own state before the first step."""
-    networks = {} if perceptual is None else {"perceptual": perceptual.params}
+    networks = {} if perceptual is None else {FROZEN: {"perceptual": perceptual.params}}
     return {"step": jnp.zeros((), jnp.int32), **networks}
 
 
@@ -115,7 +115,8 @@ def make_loss(
         loss += scale * (entropy.per_sample - weights["diversity"] * entropy.of_mean)
         seen, outputs = {}, None
         if perceptual is not None:
-            seen["perceptual"] = perceptual_loss(perceptual, extra["perceptual"], out.video, truth, keys("perceptual"))
+            network = extra[FROZEN]["perceptual"]
+            seen["perceptual"] = perceptual_loss(perceptual, network, out.video, truth, keys("perceptual"))
             loss += weights["perceptual"] * seen["perceptual"]
         if adversary is not None:
             outputs = {"real": truth.astype(dtype), "fake": out.video}

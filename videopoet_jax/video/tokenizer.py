@@ -111,10 +111,15 @@ class VideoTokenizer:
         return self.model.grid(frames, height, width)
 
     def encode(self, video: np.ndarray | Array) -> Encoded:
-        """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]; any number of frames (see above)."""
-        if _checked_array(video).ndim not in (4, 5) or video.shape[-1] != 3 or video.dtype != np.uint8:
-            raise ValueError(f"video {video.dtype} {list(video.shape)}: give uint8 [t h w 3] or [b t h w 3].")
-        frames = video.shape[-4]
+        """Frames → codes: uint8, one clip [t h w 3] or a batch [b t h w 3]; any number of frames (see above).
+
+        The clip is computed at once. `encode_pieces` computes it chunk by chunk, which rounds differently: a code whose
+        latent lies on the border of two may then be the other one.
+
+        Raises:
+            ValueError: no such array, no clip or frame in it, or sides that are no multiples of their strides.
+        """
+        frames = _checked_pixels(video, "[t h w 3]", "[b t h w 3]").shape[-4]
         self.grid(*video.shape[-4:-1])
         missing = self.filled_frames(frames) - frames
         batch = video[None] if video.ndim == 4 else video
@@ -124,12 +129,14 @@ class VideoTokenizer:
         return Encoded(codes[0] if video.ndim == 4 else codes, frames)
 
     def decode(self, codes: np.ndarray | Array, num_frames: int | None = None) -> UInt8[np.ndarray, "*b t h w 3"]:
-        """Codes → frames: integers, one clip [t h w] or a batch [b t h w]; the first `num_frames`, or all."""
-        if _checked_array(codes).ndim not in (3, 4) or not jnp.issubdtype(codes.dtype, jnp.integer):
-            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [t h w] or [b t h w].")
+        """Codes → frames: integers, one clip [t h w] or a batch [b t h w]; the first `num_frames`, or all.
+
+        Raises:
+            ValueError: no such array, a code outside the vocabulary, or more frames than the codes hold.
+        """
+        self._checked_codes(codes, "[t h w]", "[b t h w]")
         if codes.size == 0:
             raise ValueError(f"codes {list(codes.shape)}: there are none; encode a clip first.")
-        self._check_range(codes)
         batch = codes[None] if codes.ndim == 3 else codes
         video, _ = self._stream.decode_chunk(self.params, {}, jnp.asarray(batch, jnp.int32), chunk="whole")
         video = np.asarray(video)
@@ -142,17 +149,19 @@ class VideoTokenizer:
         """The codes of a film that comes in pieces of any lengths, in constant memory; `streaming` says how.
 
         Raises:
-            ValueError: a piece that is not uint8 [t h w 3], or sides that are no multiples of their strides.
+            ValueError: a piece that is not uint8 [t h w 3] or of another size than the one before, or sides that are no
+                multiples of their strides.
         """
-        return self._stream.encode(self.params, map(_checked_frames, pieces))
+        return self._stream.encode(self.params, (_checked_pixels(piece, "[t h w 3]") for piece in pieces))
 
     def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[UInt8[np.ndarray, "_t2 h2 w2 3"]]:
         """The frames of codes that come in pieces of any lengths, in constant memory.
 
         Raises:
-            ValueError: a code outside the vocabulary.
+            ValueError: a piece that is not integers [t h w] or of another size than the one before, or a code outside
+                the vocabulary.
         """
-        return self._stream.decode(self.params, map(self._check_range, pieces))
+        return self._stream.decode(self.params, (self._checked_codes(piece, "[t h w]") for piece in pieces))
 
     def reconstruct_pieces(self, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[Piece]:
         """A film that comes in pieces of any lengths beside its copy, chunk by chunk: as many frames as were given.
@@ -160,10 +169,15 @@ class VideoTokenizer:
         Raises:
             ValueError: as `encode_pieces`.
         """
-        return self._stream.reconstruct(self.params, map(_checked_frames, pieces))
+        return self._stream.reconstruct(self.params, (_checked_pixels(piece, "[t h w 3]") for piece in pieces))
 
-    def _check_range(self, codes: Any) -> Any:
-        """The codes, if they are this tokenizer's."""
+    def _checked_codes(self, codes: Any, *shapes: str) -> np.ndarray | Array:
+        """The codes, if they are integers of this tokenizer in one of these shapes."""
+        wanted = f"give integers {' or '.join(shapes)}"
+        if not isinstance(codes, np.ndarray | Array):
+            raise ValueError(f"codes of type {type(codes).__name__}: {wanted}; of what `encode` returns, its `.codes`.")
+        if not jnp.issubdtype(codes.dtype, jnp.integer) or not _fits(codes, shapes):
+            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: {wanted}.")
         low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
         if low < 0 or high >= self.vocabulary_size:
             raise ValueError(
@@ -172,13 +186,18 @@ class VideoTokenizer:
         return codes
 
 
-def _checked_array(given: Any) -> np.ndarray | Array:
-    if not isinstance(given, np.ndarray | Array):
-        raise ValueError(f"{type(given).__name__}: give an array; of what `encode` returns, its `.codes`.")
-    return given
+def _checked_pixels(video: Any, *shapes: str) -> np.ndarray | Array:
+    """The frames, if they are uint8 in one of these shapes; a batch has at least one clip."""
+    wanted = f"give uint8 {' or '.join(shapes)}."
+    if not isinstance(video, np.ndarray | Array):
+        raise ValueError(f"video of type {type(video).__name__}: {wanted}")
+    if video.dtype != np.uint8 or not _fits(video, shapes) or video.shape[-1] != 3:
+        raise ValueError(f"video {video.dtype} {list(video.shape)}: {wanted}")
+    if video.ndim == 5 and len(video) == 0:
+        raise ValueError(f"video {list(video.shape)}: a batch of no clips; give at least one.")
+    return video
 
 
-def _checked_frames(piece: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
-    if piece.ndim != 4 or piece.shape[-1] != 3 or piece.dtype != np.uint8:
-        raise ValueError(f"piece {piece.dtype} {list(piece.shape)}: give uint8 [t h w 3].")
-    return piece
+def _fits(array: np.ndarray | Array, shapes: tuple[str, ...]) -> bool:
+    """Whether the array has as many dimensions as one of the shapes: `[5 4 4], ("[t h w]",) → True`"""
+    return array.ndim in [len(shape.split()) for shape in shapes]
