@@ -20,3 +20,8 @@ def test_chunks_do_not_depend_on_the_pieces(lengths, first, then):
     assert np.array_equal(np.concatenate(chunks), items)
     sizes = [len(chunk) for chunk in chunks]
     assert sizes == [first, *[then] * len(sizes)][: len(sizes) - 1] + sizes[-1:] and 0 < sizes[-1] <= max(first, then)
+
+
+def test_pieces_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"a piece \[1, 32, 3\] after \[16, 3\] an item: all .* of one size"):
+        list(deal([np.zeros((5, 16, 3)), np.zeros((1, 32, 3))], 3, 2))

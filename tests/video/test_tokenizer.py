@@ -224,10 +224,6 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
             lambda t: _checked_pixels(np.zeros((16, 16, 3), np.uint8), "[t h w 3]"),
             r"\[16, 16, 3\]: give uint8 \[t h w 3\]\.",
         ),
-        (
-            lambda t: list(t.encode_pieces([np.zeros((1, s, s, 3), np.uint8) for s in (16, 32)])),
-            r"a piece \[1, 32, 32, 3\] after \[16, 16, 3\] an item: .* one size",
-        ),
         (lambda t: t._checked_codes(np.full((1, 4, 4), 7.9), "[t h w]"), r"codes float64 \[1, 4, 4\]: give integers"),
         (
             lambda t: t._checked_codes(np.zeros((4, 4), int), "[t h w]"),
