@@ -1,6 +1,8 @@
 """Recipes of the video and the audio tokenizer, and of the discriminators they train against."""
 
 import functools
+import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
     from videopoet_jax.evaluate import quality
 
+    check_sound(config)
     model, data = SoundStream(**config.model), config.data
     crop = make_crop(
         samples=data.crop,
@@ -128,7 +131,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
 
     def start(name: str) -> tuple[PyTree, PyTree]:
         other = AudioTokenizer.from_pretrained(name)
-        return other.params, {**initial_extra(config), "codebooks": other.codebooks}
+        return params_of(other, model, name), {**initial_extra(config), "codebooks": other.codebooks}
 
     return Recipe(
         init=lambda key: init_variables(model, key)["params"],
@@ -147,6 +150,56 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         if config.adversary.weight
         else None,
     )
+
+
+def check_sound(config: ConfigDict) -> None:
+    """Raises unless the data have the model's sample rate and crops are whole frames of it."""
+    from videopoet_jax.data.moving_digits import SAMPLE_RATE
+
+    model, data = config.model, require(config, "data.source", "data.sample_rate", "data.crop").data
+    if data.source == "moving_digits" and data.sample_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"data.sample_rate {data.sample_rate:,}: moving_digits sounds at {SAMPLE_RATE:,} Hz; keep that, or choose "
+            f"a folder with --set data.source=folder --set data.root=DIRECTORY."
+        )
+    if model.sample_rate != data.sample_rate:
+        raise ValueError(
+            f"model.sample_rate {model.sample_rate:,}: the sounds to train on have {data.sample_rate:,} Hz, and both "
+            f"must be one; --set model.sample_rate={data.sample_rate}, or --set data.sample_rate={model.sample_rate}."
+        )
+    frame = math.prod(model.strides)
+    if data.crop < frame or data.crop % frame:
+        raise ValueError(
+            f"data.crop {data.crop:,}: a multiple of the {frame:,} samples of a frame (the product of model.strides) "
+            f"is needed; --set data.crop={max(1, data.crop // frame) * frame}."
+        )
+
+
+def params_of(tokenizer: Any, model: Any, name: str) -> PyTree:
+    """The parameters of an `AudioTokenizer` for a `SoundStream` of its sizes to start from.
+
+    A model that shall learn to denoise, from one that has not, starts with FiLM as the identity.
+
+    Raises:
+        ValueError: the two differ in a field that the weights depend on.
+    """
+    import flax.linen as nn
+
+    from videopoet_jax.audio.soundstream import Film
+
+    learns_to = model.denoise and not tokenizer.denoises
+    fields = ("channels", "dim", "strides", "dilations", "kernel_size", "levels", "codebook_size")
+    for field in fields if learns_to else (*fields, "denoise"):
+        wanted, found = getattr(model, field), getattr(tokenizer.model, field)
+        if wanted != found:
+            raise ValueError(
+                f"model.{field} {wanted}: the weights of {name} have {found} and fit no other; "
+                f"--set {shlex.quote(f'model.{field}={found}'.replace(', ', ','))}, or train without --init."
+            )
+    if not learns_to:
+        return tokenizer.params
+    fresh = Film().init(jax.random.key(0), jnp.zeros((1, 1, model.dim)), jnp.zeros((1,), bool))
+    return {**tokenizer.params, "film": nn.meta.unbox(fresh)["params"]}
 
 
 def _only(*names: str) -> Callable[[dict], dict]:
