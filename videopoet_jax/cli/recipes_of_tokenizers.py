@@ -104,7 +104,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adversary_loss, make_loss
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
-    from videopoet_jax.evaluate import quality
+    from videopoet_jax.layers.distortion import si_sdr
 
     check_sound(config)
     model, data = SoundStream(**config.model), config.data
@@ -125,7 +125,7 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several files
         truths = [held_out[i]["audio"] for i in spread.tolist()]
         copies = [trained.decode(trained.encode(truth).codes) for truth in truths]
-        ratios = [float(quality.si_sdr(t[: len(c)], c)) for t, c in zip(truths, copies, strict=True)]
+        ratios = [float(si_sdr(t[: len(c)], c)) for t, c in zip(truths, copies, strict=True)]
         heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
         return {"si_sdr": float(np.mean(heard))} if heard else {}
 
