@@ -9,6 +9,7 @@ from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.recipes_of_language import layout_of
 from videopoet_jax.cli.train import Run
+from videopoet_jax.data.media import read_image
 from videopoet_jax.sequence import get_task
 
 
@@ -62,6 +63,20 @@ def test_a_model_that_shall_learn_to_denoise_starts_as_one_that_cannot(tmp_path)
     with pytest.raises(ValueError, match="model.denoise False: the weights .* have True .* --set model.denoise=True"):
         plain.start(str(tmp_path / "able"))
     assert "film" in recipe.start(str(tmp_path / "able"))[0] and "film" not in plain.start("nano")[0]
+
+
+def test_the_preview_of_sound_draws_what_the_model_gives(tmp_path):
+    """Eight held-out sounds as four columns; the truth is drawn the same, the copy as it is."""
+    recipe = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16", "data.num_frames=9")), tmp_path)
+    params, extra = recipe.start("nano")
+    figures = recipe.preview(params, extra, tmp_path, 7)
+    assert figures["si_sdr"] > 0
+    louder = {**params, "decoder": jax.tree.map(lambda leaf: 1.5 * leaf, params["decoder"])}
+    recipe.preview(louder, extra, tmp_path, 8)
+    good, bad = (read_image(tmp_path / f"0000000{step}.png").astype(int) for step in (7, 8))
+    assert good.shape == bad.shape and good.shape[1] == 4 * 320 + 5 * 6 and 4 * 160 < good.shape[0] < 5 * 180
+    rows = [np.abs(good - bad)[top : top + 100].mean() for top in np.arange(4) * good.shape[0] // 4 + 60]
+    assert rows[0] == rows[2] == 0 and min(rows[1], rows[3]) > 1
 
 
 @pytest.mark.parametrize(

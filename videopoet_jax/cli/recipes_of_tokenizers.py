@@ -125,7 +125,9 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several files
         truths = [held_out[i]["audio"] for i in spread.tolist()]
         copies = [trained.decode(trained.encode(truth).codes) for truth in truths]
-        ratios = [float(si_sdr(t[: len(c)], c)) for t, c in zip(truths, copies, strict=True)]
+        truths = [truth[: len(copy)] for truth, copy in zip(truths, copies, strict=True)]
+        ratios = [float(si_sdr(truth, copy)) for truth, copy in zip(truths, copies, strict=True)]
+        draw_sounds(folder / f"{step:08d}.png", truths, copies, ratios, trained.sample_rate)
         heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
         return {"si_sdr": float(np.mean(heard))} if heard else {}
 
@@ -150,6 +152,22 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         if config.adversary.weight
         else None,
     )
+
+
+def draw_sounds(
+    path: Path, truths: list[np.ndarray], copies: list[np.ndarray], ratios: list[float], sample_rate: int
+) -> None:
+    """A PNG of spectrograms, each of them from 60 dB below its own peak: truths above copies, four in a row."""
+    from videopoet_jax.evaluate import sheets
+
+    draw = functools.partial(sheets.spectrogram, sample_rate=sample_rate, height=160, width=320)
+    rows = []
+    for first in range(0, len(truths), 4):
+        shown = slice(first, first + 4)
+        told = ", ".join(f"{ratio:.1f}" if np.isfinite(ratio) else "–" for ratio in ratios[shown])
+        for text, heard in (("true", truths), (f"decoded: SI-SDR {told} dB", copies)):
+            rows.append(sheets.Row(text, np.stack([draw(sound) for sound in heard[shown]])))
+    sheets.save_contact_sheet(path, rows, columns=4, frame_height=160)
 
 
 def check_sound(config: ConfigDict) -> None:
