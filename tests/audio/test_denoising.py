@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.audio import AudioTokenizer, SoundStream
-from videopoet_jax.audio.denoising import coloured, make_pairs, mixed
+from videopoet_jax.audio.denoising import coloured, make_pairs, mixed, noisy
 
 NUMBERS = {"noisy_share": 0.5, "crowd_share": 0.5, "snr_low": 0.0, "snr_high": 20.0}
 
@@ -21,6 +21,23 @@ def test_noise_is_so_many_decibels_below():
     clean, noise = sounds(3), coloured(jax.random.key(0), (3, 500))
     added = mixed(clean, noise, jnp.array([0.0, 10.0, 20.0])) - clean
     assert_allclose(10 * np.log10(np.sum(clean**2, 1) / np.sum(added**2, 1)), [0, 10, 20], atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [500, 501])
+def test_the_ratio_is_that_of_what_can_be_heard(samples):
+    """No part of the noise is at 0 Hz: with its mean taken off the ratio is the same."""
+    clean = jnp.sin(0.1 * jnp.arange(samples))[None].repeat(3, axis=0)
+    noise = coloured(jax.random.key(0), (3, samples))
+    assert_allclose(noise.mean(axis=1), 0, atol=1e-7)
+    added = np.asarray(mixed(clean, noise, jnp.array([-5.0, 0.0, 20.0])) - clean, np.float64)
+    heard = np.sum((added - added.mean(axis=1, keepdims=True)) ** 2, axis=1)
+    assert_allclose(10 * np.log10(np.sum(np.square(clean, dtype=np.float64), axis=1) / heard), [-5, 0, 20], atol=1e-4)
+
+
+def test_noise_of_one_example_alone_is_as_loud_as_said():
+    heard, wanted = noisy(7, np.sin(0.1 * np.arange(16_000)).astype(np.float32), 10.0)
+    noise = heard.astype(np.float64) - wanted
+    assert 10 * np.log10(np.sum(wanted**2) / np.sum((noise - noise.mean()) ** 2)) == pytest.approx(10, abs=1e-3)
 
 
 def test_silence_stays_silent_and_silent_noise_adds_nothing():

@@ -87,14 +87,14 @@ def test_first_batch_starts_the_codebooks(model, noise):
     assert (np.abs(changed["codebooks"]["embedding"]).sum(axis=(1, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("size", ["nano", "local", "soundstream"])
+@pytest.mark.parametrize("size", ["nano", "local", "soundstream", "soundstream_24k"])
 def test_configs_name_every_field(get_config, size):
     fields = {name for name in SoundStream.__dataclass_fields__ if name not in ("parent", "name")}
     assert set(get_config(size).model) == fields
 
 
 def test_an_unknown_size_is_named(get_config):
-    with pytest.raises(ValueError, match="'huge'.*nano, local, soundstream"):
+    with pytest.raises(ValueError, match="'huge'.*nano, local, soundstream, soundstream_24k"):
         get_config("huge")
 
 

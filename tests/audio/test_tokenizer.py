@@ -4,12 +4,14 @@ import functools
 import re
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.audio import AudioTokenizer, SoundStream
 from videopoet_jax.audio import tokenizer as audio_tokenizer
+from videopoet_jax.video.tokenizer import VideoTokenizer
 
 
 def test_shapes_and_arithmetic(tokenizer, noise):
@@ -85,13 +87,14 @@ def test_save_and_load(tokenizer, noise, tmp_path):
 @pytest.mark.parametrize(
     "sound,says",
     [
-        (np.zeros(0, np.float32), "0 samples.*one frame is 8.*pad"),
+        (np.zeros(0, np.float32), "0 samples.*a frame is 8 samples; pad it with zeros to at least 8"),
         (np.zeros((0, 4000), np.float32), "× 0"),
         (np.zeros(7, np.float32), "7 samples.*pad"),
         (np.full(4000, np.nan, np.float32), "4000 values.*finite"),
-        (np.zeros((4000, 2), np.float32), "mono.*average"),
-        (np.zeros((1, 2, 4000), np.float32), "mono"),
+        (np.zeros((4000, 2), np.float32), "2 samples × 4000: .*; average the channels, if they come last"),
+        (np.zeros((1, 2, 4000), np.float32), r"\(1, 2, 4000\): give \[s\] or \[b s\], of one channel; average"),
         (np.zeros(4000, np.int16), "int16.*divide"),
+        (np.full(4000, -50.0, np.float32), "as loud as 50: full scale is 1, at most 8 is coded; divide 16-bit"),
     ],
 )
 def test_bad_sounds_are_named(tokenizer, sound, says):
@@ -106,7 +109,7 @@ def test_bad_sounds_are_named(tokenizer, sound, says):
         (np.full((1, 5, 1), 16), "16.*\\[0, 16\\).*offset"),
         (np.full((1, 5, 1), -1), "-1"),
         (np.zeros((1, 5, 4), int), "4 levels.*1 to 3"),
-        (np.zeros((1, 5, 1)), "float64.*give integers"),
+        (np.full((1, 5, 1), 7.9), r"codes float64 \[1, 5, 1\]: give integers \[f q\] or \[b f q\]"),
         (np.zeros(5, int), "give integers \\[f q\\]"),
     ],
 )
@@ -115,14 +118,44 @@ def test_bad_codes_are_named(tokenizer, codes, says):
         tokenizer.decode(codes)
 
 
+def test_a_row_is_a_sound_and_may_overshoot(tokenizer, noise):
+    """Two channels are two sounds; a film's decoder overshoots full scale."""
+    left, right = 5 * noise[0], noise[1]
+    assert 1 < np.abs(left).max() < 8
+    codes = tokenizer.encode(np.stack([left, right])).codes
+    assert codes.shape == (2, 500, 3)
+    assert_array_equal(codes[0], tokenizer.encode(left).codes)
+
+
 def test_codebooks_of_another_config_are_refused(fields, variables):
     with pytest.raises(ValueError, match="codebooks .*the config says"):
         AudioTokenizer({**fields, "levels": 2}, variables["params"], variables["codebooks"])
 
 
-def test_too_many_levels_are_refused(tokenizer, noise):
-    with pytest.raises(ValueError, match="7 levels.*has 3"):
-        tokenizer.encode(noise, levels=7)
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As users run it: no signature is checked."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.parametrize("levels", [7, 0, 1.5])
+def test_levels_that_are_not_there_are_refused(tokenizer, noise, unchecked, levels):
+    with pytest.raises(ValueError, match=f"^{levels} levels: this tokenizer has 3; ask for a whole number from 1 to 3"):
+        tokenizer.encode(noise, levels=levels)
+    with pytest.raises(ValueError, match=f"^{levels} levels: "):
+        list(tokenizer.encode_pieces([], levels))
+
+
+@pytest.mark.parametrize("rows", [0, -1, 1.5])
+def test_rows_that_are_none_are_refused(fields, variables, unchecked, rows):
+    with pytest.raises(ValueError, match=f"^rows {rows}: give a whole number, at least 1"):
+        AudioTokenizer(fields, variables["params"], variables["codebooks"], rows=rows)
+
+
+@pytest.mark.parametrize("kind", [AudioTokenizer, VideoTokenizer])
+def test_no_name_is_refused(kind, unchecked):
+    with pytest.raises(ValueError, match=r"^None: neither a name nor a path; give a shipped model \(nano\) or the"):
+        kind.from_pretrained(None)
 
 
 @pytest.mark.parametrize("size", [1, 37, 1000, 4000])
@@ -151,8 +184,30 @@ def test_pieces_of_less_than_a_frame_have_no_codes(tokenizer):
     assert list(tokenizer.decode_pieces([])) == []
 
 
-def test_bad_pieces_are_named(tokenizer):
-    with pytest.raises(ValueError, match="2 values that are NaN"):
-        list(tokenizer.encode_pieces([np.zeros(9, np.float32), np.full(2, np.nan, np.float32)]))
-    with pytest.raises(ValueError, match="\\[0, 16\\)"):
-        list(tokenizer.decode_pieces([np.full((1, 1), 16)]))
+@pytest.mark.parametrize(
+    "piece,says",
+    [
+        (np.full(2, np.nan, np.float32), "2 values that are NaN"),
+        (np.zeros((2, 9), np.float32), r"sound of shape \(2, 9\): give \[s\], of one channel; average the channels"),
+        (np.zeros(9, np.int16), "int16.*divide"),
+        (np.full(9, 50.0, np.float32), "as loud as 50: "),
+    ],
+)
+def test_bad_pieces_of_sound_are_named(tokenizer, unchecked, piece, says):
+    with pytest.raises(ValueError, match=says):
+        list(tokenizer.encode_pieces([np.zeros(9, np.float32), piece]))
+
+
+@pytest.mark.parametrize(
+    "piece,says",
+    [
+        (np.full((1, 1), 16), r"from 16 to 16: must lie in \[0, 16\)"),
+        (np.full((1, 1), 7.9), r"codes float64 \[1, 1\]: give integers \[f q\]\."),
+        (np.zeros(5, int), r"codes int64 \[5\]: give integers \[f q\]\."),
+        (np.zeros((2, 5, 1), int), r"codes int64 \[2, 5, 1\]: give integers \[f q\]\."),
+        (np.zeros((1, 4), int), "4 levels: this tokenizer has 3"),
+    ],
+)
+def test_bad_pieces_of_codes_are_named(tokenizer, unchecked, piece, says):
+    with pytest.raises(ValueError, match=says):
+        list(tokenizer.decode_pieces([np.zeros((0, 1), int), piece]))

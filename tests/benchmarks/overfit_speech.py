@@ -29,6 +29,7 @@ from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.train import Run
 from videopoet_jax.data.media import read_audio
 from videopoet_jax.evaluate import quality, sheets
+from videopoet_jax.layers.distortion import si_sdr
 from videopoet_jax.training.state import TrainState
 
 RATE, SAMPLES, EMA_DECAY = 16_000, 32_000, 0.99
@@ -66,7 +67,7 @@ def judged(tokenizer: AudioTokenizer, speech: np.ndarray, levels: int) -> tuple[
     copy = tokenizer.decode(tokenizer.encode(speech, levels).codes)
     truth = speech[: len(copy)]
     distance = quality.spectral_distance(quality.log_spectrum(truth), quality.log_spectrum(copy))
-    return {"si_sdr": float(quality.si_sdr(truth, copy)), "distance": distance}, copy
+    return {"si_sdr": float(si_sdr(truth, copy)), "distance": distance}, copy
 
 
 def main(folder: str, picture: str, steps: str = "300") -> None:

@@ -1,11 +1,15 @@
 """What a config says to a model's recipe."""
 
+import flax.linen as nn
+import jax
+import numpy as np
 import pytest
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.recipes_of_language import layout_of
 from videopoet_jax.cli.train import Run
+from videopoet_jax.data.media import read_image
 from videopoet_jax.sequence import get_task
 
 
@@ -28,3 +32,67 @@ def test_an_adversary_that_would_never_play_is_refused(tmp_path):
     config = load_config("video_tokenizer:nano", changes)
     with pytest.raises(ValueError, match="adversary.start 50: the 50 steps end before it; .*adversary.start=12"):
         Run(config, recipe_for(config, tmp_path), None).begin()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["model.levels=4"], "model.levels 4: the weights of nano have 2 and fit no other; --set model.levels=2, or"),
+        (["model.codebook_size=512"], "model.codebook_size 512: .* have 1024 .* --set model.codebook_size=1024"),
+        (["model.channels=4"], "model.channels 4: .* have 8 .* --set model.channels=8, or train without --init"),
+        (["model.strides=(8,5,4,2)"], "model.strides .*: .* --set 'model.strides=\\(2,4,5,8\\)'"),
+        (["model.dilations=(1,2,4)"], "model.dilations .*: .* --set 'model.dilations=\\(1,3,9\\)'"),
+        (["model.denoise=True", "model.levels=1"], "model.levels 1: "),
+    ],
+)
+def test_sound_starts_only_from_weights_of_its_sizes(changes, words, tmp_path):
+    recipe = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16", *changes)), tmp_path)
+    with pytest.raises(ValueError, match=words):
+        recipe.start("nano")
+
+
+def test_a_model_that_shall_learn_to_denoise_starts_as_one_that_cannot(tmp_path):
+    recipe = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16", "model.denoise=True")), tmp_path)
+    params, extra = recipe.start("nano")
+    wanted = nn.meta.unbox(jax.eval_shape(recipe.init, jax.random.key(0)))
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, wanted)
+    assert np.all(params["film"]["gamma"] == 1) and not np.any(params["film"]["beta"])
+    assert extra["codebooks"]["embedding"].shape == (2, 1024, 32)
+    recipe.export(params, extra, tmp_path / "able")
+    plain = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16",)), tmp_path)
+    with pytest.raises(ValueError, match="model.denoise False: the weights .* have True .* --set model.denoise=True"):
+        plain.start(str(tmp_path / "able"))
+    assert "film" in recipe.start(str(tmp_path / "able"))[0] and "film" not in plain.start("nano")[0]
+
+
+def test_the_preview_of_sound_draws_what_the_model_gives(tmp_path):
+    """Eight held-out sounds as four columns; the truth is drawn the same, the copy as it is."""
+    recipe = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16", "data.num_frames=9")), tmp_path)
+    params, extra = recipe.start("nano")
+    figures = recipe.preview(params, extra, tmp_path, 7)
+    assert figures["si_sdr"] > 0
+    louder = {**params, "decoder": jax.tree.map(lambda leaf: 1.5 * leaf, params["decoder"])}
+    recipe.preview(louder, extra, tmp_path, 8)
+    good, bad = (read_image(tmp_path / f"0000000{step}.png").astype(int) for step in (7, 8))
+    assert good.shape == bad.shape and good.shape[1] == 4 * 320 + 5 * 6 and 4 * 160 < good.shape[0] < 5 * 180
+    rows = [np.abs(good - bad)[top : top + 100].mean() for top in np.arange(4) * good.shape[0] // 4 + 60]
+    assert rows[0] == rows[2] == 0 and min(rows[1], rows[3]) > 1
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "words"),
+    [
+        ("local", ["model.sample_rate=24_000"], "model.sample_rate 24,000: the sounds to train on have 16,000 Hz, and "
+         "both must be one; --set model.sample_rate=16000, or --set data.sample_rate=24000"),
+        ("local", ["data.sample_rate=24_000"], "model.sample_rate 16,000: the sounds to train on have 24,000 Hz"),
+        ("nano", ["data.sample_rate=24_000", "model.sample_rate=24_000"],
+         "data.sample_rate 24,000: moving_digits sounds at 16,000 Hz; keep that, or choose a folder"),
+        ("local", ["data.crop=8_001"], "data.crop 8,001: a multiple of the 320 samples .*; --set data.crop=8000"),
+        ("nano", ["data.crop=300"], "data.crop 300: .*; --set data.crop=320"),
+        ("nano", ["data.crop=0"], "data.crop 0: .*; --set data.crop=320"),
+    ],
+)  # fmt: skip
+def test_sound_that_does_not_fit_the_model_is_refused_before_anything_is_loaded(config, changes, words, tmp_path):
+    """`local` names no folder: that would be the next error."""
+    with pytest.raises(ValueError, match=words):
+        recipe_for(load_config(f"audio_tokenizer:{config}", tuple(changes)), tmp_path)

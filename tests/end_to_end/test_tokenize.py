@@ -316,7 +316,7 @@ def test_sound_at_fewer_bits_and_without_its_noise(films, tmp_path, capsys):
     ("with_sound", "options", "words"),
     [
         (True, ["--denoise"], "denoise: this tokenizer has not learned it"),
-        (True, ["--audio-levels", "3"], "3 levels: this tokenizer has 2; ask for 1 to 2."),
+        (True, ["--audio-levels", "3"], "3 levels: this tokenizer has 2; ask for a whole number from 1 to 2."),
         (True, ["--audio-levels", "0"], "0 is not in the range x>=1"),
         (False, ["--denoise"], "--denoise: "),
         (False, ["--audio-levels", "1"], "has no audio tokenizer; leave it out"),

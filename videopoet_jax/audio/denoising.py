@@ -28,12 +28,15 @@ class Pairs(NamedTuple):
 
 
 def coloured(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "b s"]:
-    """Noise whose power falls with frequency as 1/fᵃ, a uniform in [0, 2] for each example: from white to brown."""
+    """Noise whose power falls with frequency as 1/fᵃ, a uniform in [0, 2] for each example: from white to brown.
+
+    Its mean is 0: what nobody hears has no part in its power.
+    """
     slope_key, noise_key = jax.random.split(key)
     slope = jax.random.uniform(slope_key, (shape[0], 1), maxval=2.0)
     spectrum = jnp.fft.rfft(jax.random.normal(noise_key, shape))
-    falling = jnp.maximum(1, jnp.arange(spectrum.shape[1])) ** (-slope / 2)
-    return jnp.fft.irfft(spectrum * falling, n=shape[1])
+    above = jnp.arange(1, spectrum.shape[1]) ** (-slope / 2)
+    return jnp.fft.irfft(jnp.pad(spectrum[:, 1:] * above, ((0, 0), (1, 0))), n=shape[1])
 
 
 def mixed(clean: Float[Array, "b s"], noise: Float[Array, "b s"], snr: Float[Array, " b"]) -> Float[Array, "b s"]:

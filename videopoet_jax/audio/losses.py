@@ -24,6 +24,7 @@ from videopoet_jax.audio.discriminators import DiscriminatorOutput, Discriminato
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.audio.spectra import TINY, mel_spectrogram
 from videopoet_jax.layers import gan
+from videopoet_jax.layers.distortion import si_sdr
 from videopoet_jax.layers.objective import ADVERSARY, Aux, from_step
 
 
@@ -52,13 +53,6 @@ def spectral_loss(
 def waveform_loss(target: Float[Array, "b s"], output: Float[Array, "b s"]) -> Float[Array, ""]:
     """Mean squared difference. Not in the paper; ours: it hears phase."""
     return jnp.mean((target - output) ** 2)
-
-
-def si_sdr(target: Float[Array, "b s"], output: Float[Array, "b s"]) -> Float[Array, " b"]:
-    """Scale-invariant signal-to-distortion ratio in dB."""
-    scale = jnp.sum(target * output, -1, keepdims=True) / (jnp.sum(target**2, -1, keepdims=True) + TINY)
-    wanted = scale * target
-    return 10 * jnp.log10((jnp.sum(wanted**2, -1) + TINY) / (jnp.sum((output - wanted) ** 2, -1) + TINY))
 
 
 def adversarial_loss(fake: list[DiscriminatorOutput]) -> Float[Array, ""]:
@@ -164,9 +158,10 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
             parts |= terms(extra, wanted, out.waveform)
         loss = sum(weights[name] * value for name, value in parts.items())
         books = rvq.Codebooks(**changed["codebooks"])
-        through = jnp.where(bypass, 0, si_sdr(wanted, out.waveform))
+        ratios = si_sdr(wanted, out.waveform)
+        coded = ~bypass & jnp.isfinite(ratios)  # silence has no ratio
         seen = {
-            "si_sdr": jnp.sum(through) / jnp.maximum(1, jnp.sum(~bypass)),
+            "si_sdr": jnp.sum(jnp.where(coded, ratios, 0)) / jnp.maximum(1, jnp.sum(coded)),
             "codes_in_use": rvq.perplexity(books)[0],
             "codes_in_use_last_level": rvq.perplexity(books)[-1],
         }

@@ -31,6 +31,7 @@ from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
 MODEL_TYPE, PART = "videopoet_audio_tokenizer", "audio_tokenizer"
+LOUDEST = 8.0  # ours: 18 dB above full scale, as a film's decoder may overshoot; beyond it are undivided integers
 
 
 class Encoded(NamedTuple):
@@ -47,11 +48,19 @@ class AudioTokenizer:
         params: its parameters, unboxed.
         codebooks: its collection `codebooks`; `embedding` is enough.
         rows: sounds computed in one call. The codes of a clip depend on it (by rounding), not on its company.
+
+    Attributes:
+        samples_per_frame: the product of the strides.
+
+    Raises:
+        ValueError: codebooks of other sizes than the config's, or no rows.
     """
 
     def __init__(
         self, config: Mapping[str, Any], params: Mapping[str, Any], codebooks: Mapping[str, Any], *, rows: int = 1
     ):
+        if not isinstance(rows, int | np.integer) or rows < 1:
+            raise ValueError(f"rows {rows!r}: give a whole number, at least 1.")
         self.config = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(config).items()}
         self.model = SoundStream(**self.config)
         self.params = jax.tree.map(jnp.asarray, dict(params))
@@ -85,6 +94,7 @@ class AudioTokenizer:
 
     @property
     def sample_rate(self) -> int:
+        """Samples a second, in Hz, of the sound that it takes and gives."""
         return self.model.sample_rate
 
     def frames(self, samples: int) -> int:
@@ -97,6 +107,10 @@ class AudioTokenizer:
     ) -> "AudioTokenizer":
         """The tokenizer of a shipped name ("nano"), of a pipeline's directory, or of its own; with a mesh the weights
         are spread over it. It computes in float32 everywhere: its quantizer tells apart what bfloat16 does not.
+
+        Raises:
+            FileNotFoundError: no such name or directory, or no weights in it.
+            ValueError: no name and no path, a config or weights that are none, or that do not fit one another.
         """
         directory = resolve(name_or_dir, PART)
         # Those who were saved before there was a choice could not denoise.
@@ -111,7 +125,14 @@ class AudioTokenizer:
         return tokenizer
 
     def save_pretrained(self, directory: str | os.PathLike, *, dtype: str = "bfloat16") -> None:
-        """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts."""
+        """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts.
+
+        Args:
+            dtype: of the network's weights in the file; the codebooks keep float32.
+
+        Raises:
+            ValueError: an unknown dtype.
+        """
         books = {name: np.asarray(self.codebooks[name]) for name in ("embedding", "counts", "started")}
         books["started"] = books["started"].astype(np.uint8)
         save_params(directory, {"params": self.params, "codebooks": books}, dtype)
@@ -124,17 +145,28 @@ class AudioTokenizer:
         *,
         denoise: bool = False,
     ) -> Encoded:
-        """Codes of the first `levels` levels (None: all) of a sound [s] or of several [b s], values in [-1, 1].
+        """Codes of the first `levels` levels (None: all) of a sound [s] or of several [b s], full scale being 1.
+
+        A row is a sound: two channels [2 s] would be coded as two sounds, so average them first. What is louder than
+        full scale is coded as it is, up to `LOUDEST`.
 
         Args:
             denoise: leave the noise out, if the tokenizer has learned to.
 
         Raises:
-            ValueError: empty, shorter than a frame, not finite, not mono, not floating point, too many levels, or a
-                tokenizer that cannot denoise.
+            ValueError: another shape, empty, shorter than a frame, not floating point, not finite, louder than
+                `LOUDEST`, too many levels, or a tokenizer that cannot denoise.
         """
-        waveform = np.asarray(waveform)
-        sound = self._checked_sound(waveform)
+        waveform = _checked_sound(waveform, "s", "b s")
+        sound = np.atleast_2d(waveform)
+        if len(sound) == 0 or sound.shape[1] < self.samples_per_frame:
+            remedy = f"pad it with zeros to at least {self.samples_per_frame}"
+            if sound.shape[1] <= 2 < len(sound):
+                remedy = "average the channels, if they come last"
+            raise ValueError(
+                f"sound of {sound.shape[1]} samples × {len(sound)}: a frame is {self.samples_per_frame} samples; "
+                f"{remedy}."
+            )
         wanted = self._checked_levels(levels)
         frames = self.frames(sound.shape[1])
         blocks = sound[:, : frames * self.samples_per_frame].reshape(len(sound), frames, self.samples_per_frame)
@@ -148,12 +180,14 @@ class AudioTokenizer:
             ValueError: no integers of that shape, no frames, more levels than the tokenizer has, or a code outside
                 its codebook.
         """
-        codes = np.asarray(codes)
-        if codes.ndim not in (2, 3) or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers [f q] or [b f q].")
-        alone, codes = codes.ndim == 2, self._checked_codes(codes[None] if codes.ndim == 2 else codes)
+        given = self._checked_codes(codes, "f q", "b f q")
+        codes = given if given.ndim == 3 else given[None]
+        if codes.size == 0:
+            raise ValueError(
+                f"codes of shape {given.shape}: need at least one clip and one frame; encode a sound first."
+            )
         sound = np.clip(self._decode(codes).reshape(len(codes), -1), -1.0, 1.0)
-        return sound[0] if alone else sound
+        return sound if given.ndim == 3 else sound[0]
 
     def encode_pieces(
         self, pieces: Iterable[Float[np.ndarray, "_s"]], levels: int | None = None, *, denoise: bool = False
@@ -163,17 +197,23 @@ class AudioTokenizer:
         A sound shorter than a frame has none.
 
         Raises:
-            ValueError: a piece that is not mono, not floating point or not finite; too many levels.
+            ValueError: a piece that is not [s], not floating point, not finite or louder than `LOUDEST`; too many
+                levels; a tokenizer that cannot denoise.
         """
         wanted = self._checked_levels(levels)
-        framed = blocks(map(_checked_values, pieces), self.samples_per_frame)
+        framed = blocks((_checked_sound(piece, "s") for piece in pieces), self.samples_per_frame)
         for codes in self._encoder(denoise).stream(framed):
             yield codes[:, :wanted]
 
     def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, "_s"]]:
-        """`decode` of codes that come in pieces of any lengths: the same sound, in constant memory."""
-        checked = (self._checked_codes(piece[None])[0] for piece in pieces if len(piece))
-        for sound in self._decode.stream(checked):
+        """`decode` of codes that come in pieces of any lengths: the same sound, in constant memory.
+
+        Raises:
+            ValueError: a piece that is not integers [f q], has more levels than the tokenizer, or a code outside its
+                codebook.
+        """
+        checked = (self._checked_codes(piece, "f q") for piece in pieces)
+        for sound in self._decode.stream(codes for codes in checked if len(codes)):
             yield np.clip(sound.reshape(-1), -1.0, 1.0)
 
     def _chunks(self, method: Callable, prepare: Callable[[np.ndarray], np.ndarray], *rest: Array) -> Chunks:
@@ -197,47 +237,52 @@ class AudioTokenizer:
 
     def _checked_levels(self, levels: int | None) -> int:
         levels = self.levels if levels is None else levels
-        if not 1 <= levels <= self.levels:
-            raise ValueError(f"{levels} levels: this tokenizer has {self.levels}; ask for 1 to {self.levels}.")
+        if not isinstance(levels, int | np.integer) or not 1 <= levels <= self.levels:
+            raise ValueError(
+                f"{levels} levels: this tokenizer has {self.levels}; ask for a whole number from 1 to {self.levels}."
+            )
         return levels
 
-    def _checked_codes(self, codes: Int[np.ndarray, "b f q"]) -> Int[np.ndarray, "b f q"]:
-        b, f, q = codes.shape
-        self._checked_levels(q)
-        if b == 0 or f == 0:
+    def _checked_codes(self, codes: Any, *shapes: str) -> Int[np.ndarray, "*b f q"]:
+        """The codes as int32, if they have one of these shapes and are this tokenizer's."""
+        codes = np.asarray(codes)
+        if not _has_shape(codes, shapes) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers {_told(shapes)}.")
+        self._checked_levels(codes.shape[-1])
+        low, high = (codes.min(), codes.max()) if codes.size else (0, 0)
+        if low < 0 or high >= self.vocabulary_size:
             raise ValueError(
-                f"codes of shape {codes.shape}: need at least one clip and one frame; encode a sound first."
-            )
-        if codes.min() < 0 or codes.max() >= self.vocabulary_size:
-            raise ValueError(
-                f"codes from {codes.min()} to {codes.max()}: must lie in [0, {self.vocabulary_size}); "
+                f"codes from {low} to {high}: must lie in [0, {self.vocabulary_size}); "
                 "subtract the vocabulary's audio offset first."
             )
         return codes.astype(np.int32)
 
-    def _checked_sound(self, sound: np.ndarray) -> Float[np.ndarray, "b s"]:
-        if sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[1] in (1, 2) and sound.shape[0] > 2):
-            raise ValueError(
-                f"sound of shape {sound.shape}: need mono, [samples] or [batch, samples]; average the channels."
-            )
-        sound = _checked_values(sound)
-        sound = np.atleast_2d(sound)
-        if sound.size == 0 or sound.shape[1] < self.samples_per_frame:
-            raise ValueError(
-                f"sound of {sound.shape[1]} samples × {sound.shape[0]}: one frame is {self.samples_per_frame} samples; "
-                f"pad it with zeros to at least {self.samples_per_frame}."
-            )
-        return sound
 
-
-def _checked_values(sound: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def _checked_sound(sound: Any, *shapes: str) -> Float[np.ndarray, "*b s"]:
+    """The sound as float32, if it has one of these shapes and values that can be sound."""
     sound = np.asarray(sound)
+    if not _has_shape(sound, shapes):
+        raise ValueError(f"sound of shape {sound.shape}: give {_told(shapes)}, of one channel; average the channels.")
     if not np.issubdtype(sound.dtype, np.floating):
         raise ValueError(f"sound of type {sound.dtype}: need float in [-1, 1]; divide 16-bit integers by 32768.")
     if not np.isfinite(sound).all():
         bad = int(np.size(sound) - np.isfinite(sound).sum())
         raise ValueError(f"sound with {bad} values that are NaN or infinite: all must be finite; repair the file.")
+    if (loudest := np.abs(sound).max(initial=0)) > LOUDEST:
+        raise ValueError(
+            f"sound as loud as {loudest:g}: full scale is 1, at most {LOUDEST:g} is coded; divide 16-bit integers by "
+            "32768, or turn it down."
+        )
     return sound.astype(np.float32)
+
+
+def _has_shape(array: np.ndarray, shapes: tuple[str, ...]) -> bool:
+    return array.ndim in [len(shape.split()) for shape in shapes]
+
+
+def _told(shapes: tuple[str, ...]) -> str:
+    """`("f q", "b f q") → "[f q] or [b f q]"`"""
+    return " or ".join(f"[{shape}]" for shape in shapes)
 
 
 def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def truths(sounds: Sequence[np.ndarray]) -> list[Truth]:
 
 def row(name: str, hearing: Hearing, levels: int, bits: float | None, copies: Sequence[np.ndarray]) -> dict:
     """The means over the copies, each against its truth; `bits` a second, None of what is not coded."""
-    from videopoet_jax.evaluate.quality import log_spectrum, si_sdr, spectral_distance
+    from videopoet_jax.evaluate.quality import log_spectrum, spectral_distance
+    from videopoet_jax.layers.distortion import si_sdr
 
     pairs = list(zip(hearing.wanted, copies, strict=True))
     return {

@@ -1,6 +1,8 @@
 """Recipes of the video and the audio tokenizer, and of the discriminators they train against."""
 
 import functools
+import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,8 +105,9 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
     from videopoet_jax.audio.losses import init_adversary, initial_extra, make_adversary_loss, make_loss
     from videopoet_jax.audio.soundstream import SoundStream
     from videopoet_jax.audio.tokenizer import AudioTokenizer, init_variables
-    from videopoet_jax.evaluate import quality
+    from videopoet_jax.layers.distortion import si_sdr
 
+    check_sound(config)
     model, data = SoundStream(**config.model), config.data
     crop = make_crop(
         samples=data.crop,
@@ -123,13 +126,15 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         spread = np.linspace(0, len(held_out) - 1, min(8, len(held_out)), dtype=int)  # of a folder: several files
         truths = [held_out[i]["audio"] for i in spread.tolist()]
         copies = [trained.decode(trained.encode(truth).codes) for truth in truths]
-        ratios = [float(quality.si_sdr(t[: len(c)], c)) for t, c in zip(truths, copies, strict=True)]
+        truths = [truth[: len(copy)] for truth, copy in zip(truths, copies, strict=True)]
+        ratios = [float(si_sdr(truth, copy)) for truth, copy in zip(truths, copies, strict=True)]
+        draw_sounds(folder / f"{step:08d}.png", truths, copies, ratios, trained.sample_rate)
         heard = [ratio for ratio in ratios if np.isfinite(ratio)]  # a silent window has no ratio
         return {"si_sdr": float(np.mean(heard))} if heard else {}
 
     def start(name: str) -> tuple[PyTree, PyTree]:
         other = AudioTokenizer.from_pretrained(name)
-        return other.params, {**initial_extra(config), "codebooks": other.codebooks}
+        return params_of(other, model, name), {**initial_extra(config), "codebooks": other.codebooks}
 
     return Recipe(
         init=lambda key: init_variables(model, key)["params"],
@@ -148,6 +153,72 @@ def audio_tokenizer(config: ConfigDict) -> Recipe:
         if config.adversary.weight
         else None,
     )
+
+
+def draw_sounds(
+    path: Path, truths: list[np.ndarray], copies: list[np.ndarray], ratios: list[float], sample_rate: int
+) -> None:
+    """A PNG of spectrograms, each of them from 60 dB below its own peak: truths above copies, four in a row."""
+    from videopoet_jax.evaluate import sheets
+
+    draw = functools.partial(sheets.spectrogram, sample_rate=sample_rate, height=160, width=320)
+    rows = []
+    for first in range(0, len(truths), 4):
+        shown = slice(first, first + 4)
+        told = ", ".join(f"{ratio:.1f}" if np.isfinite(ratio) else "–" for ratio in ratios[shown])
+        for text, heard in (("true", truths), (f"decoded: SI-SDR {told} dB", copies)):
+            rows.append(sheets.Row(text, np.stack([draw(sound) for sound in heard[shown]])))
+    sheets.save_contact_sheet(path, rows, columns=4, frame_height=160)
+
+
+def check_sound(config: ConfigDict) -> None:
+    """Raises unless the data have the model's sample rate and crops are whole frames of it."""
+    from videopoet_jax.data.moving_digits import SAMPLE_RATE
+
+    model, data = config.model, require(config, "data.source", "data.sample_rate", "data.crop").data
+    if data.source == "moving_digits" and data.sample_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"data.sample_rate {data.sample_rate:,}: moving_digits sounds at {SAMPLE_RATE:,} Hz; keep that, or choose "
+            f"a folder with --set data.source=folder --set data.root=DIRECTORY."
+        )
+    if model.sample_rate != data.sample_rate:
+        raise ValueError(
+            f"model.sample_rate {model.sample_rate:,}: the sounds to train on have {data.sample_rate:,} Hz, and both "
+            f"must be one; --set model.sample_rate={data.sample_rate}, or --set data.sample_rate={model.sample_rate}."
+        )
+    frame = math.prod(model.strides)
+    if data.crop < frame or data.crop % frame:
+        raise ValueError(
+            f"data.crop {data.crop:,}: a multiple of the {frame:,} samples of a frame (the product of model.strides) "
+            f"is needed; --set data.crop={max(1, data.crop // frame) * frame}."
+        )
+
+
+def params_of(tokenizer: Any, model: Any, name: str) -> PyTree:
+    """The parameters of an `AudioTokenizer` for a `SoundStream` of its sizes to start from.
+
+    A model that shall learn to denoise, from one that has not, starts with FiLM as the identity.
+
+    Raises:
+        ValueError: the two differ in a field that the weights depend on.
+    """
+    import flax.linen as nn
+
+    from videopoet_jax.audio.soundstream import Film
+
+    learns_to = model.denoise and not tokenizer.denoises
+    fields = ("channels", "dim", "strides", "dilations", "kernel_size", "levels", "codebook_size")
+    for field in fields if learns_to else (*fields, "denoise"):
+        wanted, found = getattr(model, field), getattr(tokenizer.model, field)
+        if wanted != found:
+            raise ValueError(
+                f"model.{field} {wanted}: the weights of {name} have {found} and fit no other; "
+                f"--set {shlex.quote(f'model.{field}={found}'.replace(', ', ','))}, or train without --init."
+            )
+    if not learns_to:
+        return tokenizer.params
+    fresh = Film().init(jax.random.key(0), jnp.zeros((1, 1, model.dim)), jnp.zeros((1,), bool))
+    return {**tokenizer.params, "film": nn.meta.unbox(fresh)["params"]}
 
 
 def _only(*names: str) -> Callable[[dict], dict]:

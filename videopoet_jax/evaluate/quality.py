@@ -1,34 +1,30 @@
-"""How near a copy is to its original: PSNR, SSIM and MS-SSIM of pictures, SI-SDR and log-spectral distance of sound;
-and two copies that cost nothing.
+"""How near a copy is to its original: PSNR, SSIM and MS-SSIM of pictures, log-spectral distance of sound (its SI-SDR is
+in `layers.distortion`); and two copies that cost nothing.
 
-Those of pictures and SI-SDR take numpy arrays (computed in float64) or JAX arrays (float32, inside jit too), any number
-of leading axes, and give one figure for each picture, clip or waveform. uint8 pictures have data_range 255, pictures in
-[-1, 1] have 2.
+Those of pictures take numpy arrays (computed in float64) or JAX arrays (float32, inside jit too), any number of
+leading axes, and give one figure for each picture or clip. uint8 pictures have data_range 255, pictures in [-1, 1]
+have 2.
 """
 
 import math
 from types import ModuleType
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float, Num, UInt8
+
+from videopoet_jax.layers.distortion import Figures, Real, log10, pair
 
 _RADIUS, _SIGMA = 5, 1.5  # Wang et al. 2004: an 11×11 Gaussian window
 _K1, _K2 = 0.01, 0.03
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, the finest first
 _WINDOW, _HOP, _FLOOR = 1024, 256, 1e-4  # of spectra: 64 ms at 16 kHz, a quarter of it, and −80 dB is silence
 
-Real = Array | np.ndarray
-Figures = Array | np.ndarray | np.floating
-
 
 def psnr(
     reference: Num[Real, "*n h w c"], estimate: Num[Real, "*n h w c"], *, data_range: int | float = 255
 ) -> Float[Figures, "*n"]:
     """Decibels for each picture; infinite for an exact copy."""
-    xp, x, y = _pair(reference, estimate)
+    xp, x, y = pair(reference, estimate)
     return _decibels(xp, xp.mean((x - y) ** 2, axis=(-3, -2, -1)), data_range)
 
 
@@ -36,7 +32,7 @@ def psnr_clip(
     reference: Num[Real, "*n t h w c"], estimate: Num[Real, "*n t h w c"], *, data_range: int | float = 255
 ) -> Float[Figures, "*n"]:
     """Decibels for each clip, from the error of all its frames together (not the mean of their decibels)."""
-    xp, x, y = _pair(reference, estimate)
+    xp, x, y = pair(reference, estimate)
     return _decibels(xp, xp.mean((x - y) ** 2, axis=(-4, -3, -2, -1)), data_range)
 
 
@@ -49,7 +45,7 @@ def ssim(
         ValueError: a side shorter than a window.
     """
     check_window(*reference.shape[-3:-1])
-    xp, x, y = _pair(reference, estimate)
+    xp, x, y = pair(reference, estimate)
     luminance, structure = _similarities(xp, x, y, data_range)
     return xp.mean(luminance * structure, axis=(-3, -2, -1))
 
@@ -88,7 +84,7 @@ def ms_ssim(
     """
     weights = _SCALES[: ms_ssim_scales(*reference.shape[-3:-1])]
     whole = sum(_SCALES) / sum(weights)
-    xp, x, y = _pair(reference, estimate)
+    xp, x, y = pair(reference, estimate)
     product = 1.0
     for scale, weight in enumerate(weights):
         if scale > 0:
@@ -125,21 +121,6 @@ def ssim_clip(
 ) -> Float[Figures, "*n"]:
     """The mean of the frames' structural similarities, for each clip."""
     return ssim(reference, estimate, data_range=data_range).mean(axis=-1)
-
-
-def si_sdr(reference: Float[Real, "*n s"], estimate: Float[Real, "*n s"]) -> Float[Figures, "*n"]:
-    """Scale-invariant signal-to-distortion ratio in decibels (Le Roux et al. 2019), means taken off.
-
-    The estimate is split into its part along the reference and the rest. An exact copy up to its loudness is infinite,
-    a silent reference or estimate minus infinity.
-    """
-    xp, x, y = _pair(reference, estimate)
-    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
-    power = xp.sum(x * x, axis=-1, keepdims=True)
-    target = xp.sum(x * y, axis=-1, keepdims=True) / xp.where(power > 0, power, 1) * x
-    signal, noise = xp.sum(target**2, axis=-1), xp.sum((y - target) ** 2, axis=-1)
-    ratio = xp.where(noise > 0, signal / xp.where(noise > 0, noise, 1), xp.where(signal > 0, math.inf, 0.0))
-    return 10 * _log10(xp, ratio)
 
 
 def log_spectrum(sound: Float[np.ndarray, " s"]) -> Float[np.ndarray, "f bins"]:
@@ -186,22 +167,9 @@ def block_mean(
     return np.round(out).astype(np.uint8)
 
 
-def _pair(reference: Real, estimate: Real) -> tuple[ModuleType, Real, Real]:
-    if reference.shape != estimate.shape:
-        raise ValueError(f"{reference.shape} and {estimate.shape}: a copy has its original's shape; cut or pad one.")
-    if isinstance(reference, jax.Array) or isinstance(estimate, jax.Array):
-        return jnp, jnp.asarray(reference, jnp.float32), jnp.asarray(estimate, jnp.float32)
-    return np, np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
-
-
 def _decibels(xp: ModuleType, error: Figures, data_range: int | float) -> Figures:
     ratio = xp.where(error > 0, data_range**2 / xp.where(error > 0, error, 1), math.inf)
-    return 10 * _log10(xp, ratio)
-
-
-def _log10(xp: ModuleType, ratio: Figures) -> Figures:
-    safe = xp.where(ratio > 0, ratio, 1)  # log10(0) would warn
-    return xp.where(ratio > 0, xp.log10(safe), -math.inf)
+    return 10 * log10(xp, ratio)
 
 
 def _blur(xp: ModuleType, x: Real) -> Real:

@@ -33,7 +33,13 @@ def resolve(name_or_dir: str | os.PathLike, part: str = "") -> Path:
 
     Raises:
         FileNotFoundError: neither a shipped name nor a directory with a `config.json`.
+        ValueError: neither a text nor a path.
     """
+    if not isinstance(name_or_dir, str | os.PathLike):
+        raise ValueError(
+            f"{name_or_dir!r}: neither a name nor a path; give a shipped model ({', '.join(shipped()) or 'none'}) or "
+            f"the directory that save_pretrained wrote."
+        )
     name = os.fspath(name_or_dir)
     root = _HERE / name if name in shipped() else Path(name)
     for candidate in (root / part, root):

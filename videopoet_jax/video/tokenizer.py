@@ -74,7 +74,12 @@ class VideoTokenizer:
         *,
         chunk_frames: int | None = None,
     ) -> "VideoTokenizer":
-        """A shipped name ("nano") or a directory that `save_pretrained` wrote; with a mesh the weights are spread."""
+        """A shipped name ("nano") or a directory that `save_pretrained` wrote; with a mesh the weights are spread.
+
+        Raises:
+            FileNotFoundError: no such name or directory, or no weights in it.
+            ValueError: no name and no path, a config or weights that are none, or that do not fit one another.
+        """
         directory = resolve(name_or_dir, FOLDER)
         fields = {f.name for f in dataclasses.fields(VideoTokenizerModel)} - {"parent", "name"}
         config = read_config(directory, MODEL_TYPE, fields)
