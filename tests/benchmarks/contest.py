@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 THREADS = min(2, len(os.sched_getaffinity(0)))
 ON_CPU = {"OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
 AT_LEAST = 0.3  # seconds: what takes less is run several times, and the time shared
@@ -51,7 +53,7 @@ def peak_mb() -> float:
 
 
 class Failed(RuntimeError):
-    """A contestant has no time; its own words are on stderr."""
+    """A contestant has no time (its own words are on stderr), or too long a one."""
 
 
 class Contestant:
@@ -113,7 +115,7 @@ def contest(
     return contestants
 
 
-def each(names: Iterable[str], compare: Callable[[str], Contestant]) -> tuple[dict[str, Contestant], bool]:
+def each(names: Iterable[str], compare: Callable[[str], T]) -> tuple[dict[str, T], bool]:
     """What `compare` found for every case, and whether one failed, which prints a line {name, error}."""
     done, failed = {}, False
     for name in names:
@@ -145,9 +147,17 @@ def rounded(number: float) -> float:
     return float(f"{number:.4g}")
 
 
-def line(name: str, ours: float, peer: float | None, unit: str, goal: float, **more: object) -> None:
-    """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with."""
+def line(
+    name: str, ours: float, peer: float | None, unit: str, goal: float, *, floor: float = 0, **more: object
+) -> None:
+    """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with.
+
+    Raises:
+        Failed: the ratio is below `floor`.
+    """
     ratio = None if peer is None else round(peer / ours, 3)
     result = {"name": name, "ours": rounded(ours), "peer": peer and rounded(peer), "unit": unit}
-    result |= {"ratio": ratio, "goal": goal, "load": load(), **more, "versions": versions()}
+    result |= {"ratio": ratio, "goal": goal, "floor": floor, "load": load(), **more, "versions": versions()}
     print(json.dumps(result, ensure_ascii=False), flush=True)
+    if ratio is not None and ratio < floor:
+        raise Failed(f"{name}: {ratio}, below the floor of {floor}")

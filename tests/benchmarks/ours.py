@@ -77,9 +77,10 @@ def video_decode(variant: str, size: tuple[int, ...], dtype: str = "float32") ->
 
 
 def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) -> Callable[[], object]:
-    """A training step just as `videopoet train` takes it, less LPIPS; with `gan` the discriminator learns too.
+    """A training step as `videopoet train` takes it, in float32 and without LPIPS, rematerialisation and R1.
 
-    Of R1, which belongs to one step in twenty, the warm-up takes the first.
+    As the twin's. With `gan` the discriminator learns too; R1 belongs to one of its steps in `r1_every`, and its count
+    is set behind the first of them.
     """
     jax = jax_as_the_command_line("train")
     from types import SimpleNamespace
@@ -89,6 +90,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes_of_tokenizers import video_adversary
     from videopoet_jax.cli.train import Run
+    from videopoet_jax.layers.objective import ADVERSARY
     from videopoet_jax.training.compilation import CompiledStep
     from videopoet_jax.training.loop import to_devices
     from videopoet_jax.video import losses
@@ -108,6 +110,10 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     )
     run = Run(config, recipe, None)
     state, step = run.begin()
+    if gan:
+        player = state.extra[ADVERSARY]
+        player = player.replace(extra={**player.extra, "step": player.extra["step"] + 1})
+        state = state.replace(extra={**state.extra, ADVERSARY: player})
     compiled = CompiledStep(step, run.mesh, lambda words: None)
     video = np.random.default_rng(0).integers(0, 256, (clips, *size, 3), np.uint8)
     held = [state]
@@ -168,14 +174,9 @@ def rvq(frames: int) -> Callable[[], object]:
 # ---- length and size
 
 
-def stream(frames: int, side: int) -> Callable[[], object]:
+def stream(variant: str, frames: int, side: int) -> Callable[[], object]:
     """A film through the streaming tokenizer and back, a chunk at a time; no frame is kept."""
-    jax_as_the_command_line("tokenize")
-    import numpy as np
-
-    from videopoet_jax.video.tokenizer import VideoTokenizer
-
-    tokenizer = VideoTokenizer.from_pretrained("nano", dtype="float32")
+    tokenizer, np = video_tokenizer(variant, "float32")
     chunk = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
 
     def work() -> None:
