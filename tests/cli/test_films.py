@@ -140,3 +140,8 @@ def test_the_exit_code_says_whether_all_went_well(tmp_path, capsys):
     with pytest.raises(SystemExit) as leave:
         conclude(3, Tally(2, 1), None)
     assert leave.value.code == 2 and "2 written, 0 unchanged, 1 failed" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as leave:
+        conclude(3, Tally(2, 0), None, sound_lost=1)
+    assert leave.value.code == 2
+    said = "3 films: 2 written (1 without sound that could not be read), 1 unchanged, 0 failed."
+    assert capsys.readouterr().out.splitlines() == [said]

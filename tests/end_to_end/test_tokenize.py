@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import av
 import flax.linen as nn
 import jax
 import numpy as np
@@ -224,7 +225,49 @@ def test_a_bad_film_is_reported_and_skipped(films, models, tmp_path, capsys):
     assert out.splitlines()[-1] == "2 films: 1 written, 0 unchanged, 1 failed."
     assert os.listdir(tmp_path / "codes") == ["good.mp4.npz"]
     figures = json.loads((tmp_path / "f.json").read_text())
-    assert figures == dict(films=2, written=1, unchanged=0, failed=1, frames=3, video_codes=2 * 16, audio_codes=0)
+    assert figures == dict(
+        films=2, written=1, unchanged=0, failed=1, frames=3, video_codes=2 * 16, audio_codes=0, sound_lost=0
+    )
+
+
+def test_a_film_whose_sound_is_damaged_is_made_without_it_and_tried_again(models, tmp_path, capsys):
+    """The bytes of its sound come back with the old size and time: only what the codes say tells the run to retry."""
+    film, codes = tmp_path / "films" / "a.mp4", tmp_path / "codes" / "a.mp4.npz"
+    film.parent.mkdir()
+    write_video(film, moving_square(9, 32, 32), fps=8, audio=tone(1), sample_rate=16_000)
+    whole, time = film.read_bytes(), film.stat().st_mtime_ns
+    with av.open(str(film)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(container.streams.audio[0]) if p.size]
+    damaged = bytearray(whole)
+    for place, size in packets:
+        damaged[place : place + size] = b"\xff" * size
+    film.write_bytes(damaged)
+    os.utime(film, ns=(time, time))
+    tokenize = ["tokenize", film.parent, "--out", codes.parent, "--model", models, "--json", tmp_path / "f.json"]
+
+    for _ in range(2):
+        assert leaves([*tokenize, *SQUARE]) == 2
+        out, err = capsys.readouterr()
+        line, summary = out.splitlines()
+        assert line == f"wrote {codes}: 9 frames of 32×32 as codes [3, 4, 4], without its sound, which cannot be read"
+        assert summary == "1 film: 1 written (1 without sound that could not be read), 0 unchanged, 0 failed."
+        assert err.splitlines() == [
+            f"error: {film}: made without its sound: nothing could be decoded ({len(packets)} damaged parts); get it "
+            "again."
+        ]
+        figures = json.loads((tmp_path / "f.json").read_text())
+        assert figures["sound_lost"] == figures["written"] == 1 and figures["unchanged"] == figures["failed"] == 0
+        assert "audio" not in arrays(codes)
+    main(["detokenize", str(codes), "--out", str(tmp_path / "back.mp4"), "--model", str(models)])
+    assert probe(tmp_path / "back.mp4").frames == 9
+    capsys.readouterr()
+
+    film.write_bytes(whole)
+    os.utime(film, ns=(time, time))
+    for summary in ("1 film: 1 written, 0 unchanged, 0 failed.", "1 film: 0 written, 1 unchanged, 0 failed."):
+        main([str(a) for a in [*tokenize, *SQUARE]])
+        assert capsys.readouterr().out.splitlines()[-1] == summary
+    assert arrays(codes)["audio"].shape == (50, 2)
 
 
 def test_codes_of_another_model_are_refused(codes, models, tmp_path, capsys):

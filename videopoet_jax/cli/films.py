@@ -198,15 +198,17 @@ def work_through(
 
 
 def conclude(total: int, tally: Tally, report: Path | None, **figures: Any) -> None:
-    """Says how it went, writes the figures, and leaves with 2 if any film failed."""
+    """Says how it went, writes the figures, and leaves with 2 if any film failed or `sound_lost` counts some."""
     import json
 
     from videopoet_jax.pretrained.files import write_atomically
 
     figures = {"films": total, "unchanged": total - sum(tally), **tally._asdict(), **figures}
     films, unchanged = f"{total} film{'s' * (total != 1)}", figures["unchanged"]
-    click.echo(f"{films}: {tally.written} written, {unchanged} unchanged, {tally.failed} failed.")
+    lost = figures.get("sound_lost", 0)
+    written = f"{tally.written} written" + (f" ({lost} without sound that could not be read)" if lost else "")
+    click.echo(f"{films}: {written}, {unchanged} unchanged, {tally.failed} failed.")
     if report:
         write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
-    if tally.failed:
+    if tally.failed or lost:
         sys.exit(2)

@@ -4,7 +4,8 @@ A film is read at a frame rate and at a working size (`sequence.grid.working_siz
 Any number of frames will do: what the last latent lacks is filled up by repeating the last frame, and `detokenize`
 cuts it off again. Sound is taken from where the picture begins to where it ends; the first levels of its codes are the
 same sound at fewer bits. Frames and sound go through in constant memory; the codes too, beyond `CODES_IN_MEMORY` in an
-unnamed file. All that codes depend on is kept beside them (`made_from`), for a second run to know them by.
+unnamed file. All that codes depend on is kept beside them (`made_from`), for a second run to know them by. Codes whose
+sound was lost are not known again, so that a second run tries once more.
 """
 
 import json
@@ -16,6 +17,7 @@ import click
 import numpy as np
 
 from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, groups, load, plan, work_through, working
+from videopoet_jax.cli.main import in_one_line
 from videopoet_jax.cli.targets import check_targets
 
 CODES_IN_MEMORY = 1 << 26  # ours, bytes for each film: nearly ten hours of 128×128 at 8 frames a second, stride 8
@@ -36,7 +38,8 @@ def command(invocation, inputs, out, model, chunk_frames, report, **options) -> 
     """Turn videos, with their sound, into codes. IN are files, or folders with everything below them.
 
     What is already there is made again only if the film (its size or time), the model or an option has changed. A film
-    that cannot be read is reported and left out; the exit code is then 2.
+    that cannot be read is reported and left out; one whose sound cannot be read is reported and made without it, and
+    the next run tries again. The exit code is then 2.
     """
     from videopoet_jax.data.clip_files import SUFFIXES
     from videopoet_jax.layers.precision import compute_dtype
@@ -92,20 +95,22 @@ def is_current(job: Job, speaks: dict[str, str], options: dict) -> bool:
 
 
 class Totals:
-    """Frames and codes of all films together; threads may add to it at once."""
+    """Frames and codes of all films together, and how many lost their sound; threads may add to it at once."""
 
     def __init__(self) -> None:
-        self.frames = self.video_codes = self.audio_codes = 0
+        self.frames = self.video_codes = self.audio_codes = self.sound_lost = 0
         self._lock = threading.Lock()
 
-    def add(self, frames: int, video: np.ndarray, audio: np.ndarray | None) -> None:
+    def add(self, frames: int, video: np.ndarray, audio: np.ndarray | None, sound_lost: bool) -> None:
         with self._lock:
             self.frames += frames
+            self.sound_lost += sound_lost
             self.video_codes += video.size
             self.audio_codes += 0 if audio is None else audio.size
 
     def figures(self) -> dict[str, int]:
-        return {"frames": self.frames, "video_codes": self.video_codes, "audio_codes": self.audio_codes}
+        names = ("frames", "video_codes", "audio_codes", "sound_lost")
+        return {name: getattr(self, name) for name in names}
 
 
 class Tokenize:
@@ -127,9 +132,13 @@ class Tokenize:
         frames = Counted(until_stopped(iterate_frames(job.source, fps=fps, height=height, width=width)))
         shape = tokenizer.grid(1, height, width)[1:]
         video = store.collect(models.video.encode_pieces(groups(frames, self.chunk_frames)), shape, np.int32)
-        audio = None
+        audio, lost = None, None
         if models.audio is not None and info.has_audio:
-            audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
+            try:
+                audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
+            except ValueError as error:  # damage, or values that are no sound: the picture is not lost with it
+                lost = in_one_line(error).removeprefix(f"{job.source}: ")
+                click.echo(f"error: {job.source}: made without its sound: {lost}", err=True)
         film = Film(
             frames=frames.count,
             height=height,
@@ -138,27 +147,32 @@ class Tokenize:
             sample_rate=None if audio is None else models.audio.sample_rate,
             video_tokenizer=self.speaks["video_tokenizer"],
             audio_tokenizer=None if audio is None else self.speaks["audio_tokenizer"],
-            made_from=origin,
+            made_from=origin if lost is None else f"{origin} without its sound",
         )
         write_codes(job.target, film, video, audio)
-        self.total.add(frames.count, video, audio)
-        unheard = "its sound left out, the model has none" if info.has_audio and models.audio is None else "no sound"
-        sound = unheard if audio is None else f"sound {list(audio.shape)}"
+        self.total.add(frames.count, video, audio, lost is not None)
+        if audio is not None:
+            sound = f"sound {list(audio.shape)}"
+        elif lost is not None:
+            sound = "without its sound, which cannot be read"
+        else:
+            left_out = info.has_audio and models.audio is None
+            sound = "its sound left out, the model has none" if left_out else "no sound"
         return f"wrote {job.target}: {frames.count} frames of {height}×{width} as codes {list(video.shape)}, {sound}"
 
     def _sound(self, source: Path, tokenizer, frames: int, until_stopped, store) -> np.ndarray | None:
-        """The codes of the sound beside the picture; what cannot be decoded, or lasts less than a frame, is none."""
-        from videopoet_jax.data.media import MediaError, iterate_audio
+        """The codes of the sound beside the picture; what lasts less than a frame is none.
+
+        Raises:
+            ValueError: nothing of it can be decoded, or what is decoded is no sound.
+        """
+        from videopoet_jax.data.media import iterate_audio
 
         end = frames / Fraction(self.options["fps"]).limit_denominator(1001)
         sound = iterate_audio(source, sample_rate=tokenizer.sample_rate, end=end)
         levels, denoise = self.options["audio_levels"] or tokenizer.levels, self.options["denoise"]
-        try:
-            pieces = tokenizer.encode_pieces(until_stopped(sound), levels, denoise=denoise)
-            codes = store.collect(pieces, (levels,), np.int32)
-        except MediaError as error:
-            click.echo(f"without its sound: {error}", err=True)
-            return None
+        pieces = tokenizer.encode_pieces(until_stopped(sound), levels, denoise=denoise)
+        codes = store.collect(pieces, (levels,), np.int32)
         return codes if len(codes) else None
 
 
