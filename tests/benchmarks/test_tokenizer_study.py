@@ -1,4 +1,4 @@
-"""Every row of the study is a tokenizer that trains on the clips it is given."""
+"""Every row of the study is a tokenizer with a loss of the clips that it is given."""
 
 import jax
 import jax.numpy as jnp

@@ -41,17 +41,24 @@ MAGVIT1 = {
     "model.kernel_time": (3, 3, 3),
 }
 PICTURES = {"model.kernel_time": (1, 1, 1), "model.strides": ((1, 2, 2), (1, 1, 1))}
-# The others fold 4×4 pixels into channels first, as the config `fast` does. This one folds 2×2, and has one stage more,
-# at half of full resolution, for the rest of the way.
-UNFOLDED = {
-    "model.patch": (1, 2, 2),
-    "model.strides": ((1, 2, 2), (2, 2, 2), (2, 1, 1)),
-    "model.kernel_time": (1, 1, 3, 1),
-    "model.encoder_widths": (16, 32, 64, 128),
-    "model.decoder_widths": (16, 32, 64, 128),
-    "model.encoder_blocks": (1, 1, 2, 2),
-    "model.decoder_blocks": (1, 1, 2, 2),
-}
+
+
+def unfolded(stages: int) -> dict:
+    """So many stages more before `study`'s own three, which fold 4×4 pixels into channels first, as `fast` does.
+
+    One stage at half of full resolution leaves 2×2 pixels to fold, two leave none: MAGVIT-v2's way.
+    """
+    wide, own = (16,) * stages, (32, 64, 128)
+    blocks = (1,) * stages
+    return {
+        "model.patch": (1, 4 >> stages, 4 >> stages),
+        "model.strides": (*((1, 2, 2),) * stages, (2, 2, 2), (2, 1, 1)),
+        "model.kernel_time": (*(1,) * stages, 1, 3, 1),
+        "model.encoder_widths": (*wide, *own),
+        "model.decoder_widths": (*wide, *own),
+        "model.encoder_blocks": (*blocks, 1, 2, 2),
+        "model.decoder_blocks": (*blocks, 1, 2, 2),
+    }
 
 
 def width(*widths: int) -> dict:
@@ -62,7 +69,8 @@ ROWS: dict[str, dict] = {  # the dearest ones first, so that the cores are done 
     "magvit1_2^10": MAGVIT1,
     "per_frame_2^5": {**PICTURES, "model.quantizer.bits": 5},  # 17 grids of tokens for 5: as many bits, nearly
     "half_as_wide_again": width(48, 96, 192),
-    "unfolded": UNFOLDED,
+    "2x2_folded": unfolded(1),
+    "none_folded": unfolded(2),
     "lfq_2^18": {},
     # Two rows of as many bits as magvit1, 4 grids of 10: one differs by causality alone from the other, 5 grids of 8.
     "not_causal_2^10": {**CLIPS_ALONE, "model.quantizer.bits": 10},
