@@ -35,7 +35,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.model.decoder_middle_blocks = 4  # [fig]
     c.model.decoder_blocks = (4, 4, 4, 4)  # [fig]
     c.model.upsample_kernel = 3  # [fig]
-    c.model.remat = True  # ours: `base` keeps 1.4 GiB of a clip for the backward pass, 8.9 without
+    c.model.remat = True  # ours: a fifth of what `base` keeps of a clip without (tests/benchmarks/kept_memory.py)
 
     c.data = ConfigDict()
     c.data.source = "folder"  # ours
@@ -108,11 +108,11 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.model.encoder_blocks, c.model.decoder_blocks, c.model.decoder_middle_blocks = (1, 2, 2), (1, 2, 2), 1
         c.data.source = "folder"
         c.data.zoom, c.data.widest, c.data.mirror = 2.5, 0.5, True  # parts of 160×160, as detailed as 128×128
-        # A batch has 640 tokens for 2^18 codes: at the paper's 0.1 equal patches are driven apart, 96 % of a batch's
-        # codes are distinct, and flat walls are noisy.
+        # A batch has 640 tokens for 2^18 codes: at the paper's 0.1 equal patches are driven apart, nearly all codes of a
+        # batch are distinct, and flat walls are noisy.
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.02, 1.0
         c.data.image_share, c.data.images_per_clip = 0.1, 8  # without any, first frames are the worst ones
-        # Measured: in equal time, twice the steps of half the clips are worth 0.9 dB held out; 1e-2 learns less.
+        # In equal time twice the steps of half the clips learned more, and so did this rate than 1e-2.
         c.train.batch_size, c.train.steps = 2, 1_000
         c.train.learning_rate = 6e-3
     if image and arg in ("nano", "local"):

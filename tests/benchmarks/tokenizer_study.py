@@ -29,9 +29,9 @@ DECODED = 160  # pixels a side, of which `study` takes parts
 SHOWN = ("pedestrians.avi", "man_makes_faces.mp4", "pianist.avi")
 CLIPS_ALONE = {"model.causal": False, "data.num_frames": 16, "data.image_share": 0.0}  # a picture is no clip
 # What MAGVIT had: 3-D, but not causal, without AdaGN, means and nearest neighbours between the stages, 1,024 entries.
-# It mixes time in every stage, for its means between them mix none. On the ends of the training films, 8 channels and a
-# soft assignment, ours, are worth 0.9 dB after 300 steps over 64 channels and MAGVIT's temperature, by which most
-# entries fall out of use; three taps after the nearest neighbours, not `study`'s one, lose 0.2 dB after 1,000.
+# It mixes time in every stage, for its means between them mix none. 8 channels and a soft assignment are ours: with 64
+# channels and MAGVIT's temperature most entries fall out of use. So is one tap after the nearest neighbours, as in
+# `study`: three did no better.
 MAGVIT1 = {
     **CLIPS_ALONE,
     "model.quantizer": {"name": "vq", "size": 1024, "channels": 8},
