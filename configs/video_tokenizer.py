@@ -108,8 +108,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.model.encoder_blocks, c.model.decoder_blocks, c.model.decoder_middle_blocks = (1, 2, 2), (1, 2, 2), 1
         c.data.source = "folder"
         c.data.zoom, c.data.widest, c.data.mirror = 2.5, 0.5, True  # parts of 160×160, as detailed as 128×128
-        # A batch has 640 tokens for 2^18 codes: at the paper's 0.1 equal patches are driven apart, nearly all codes of a
-        # batch are distinct, and flat walls are noisy.
+        # A batch has 640 tokens for 2^18 codes: at the paper's 0.1 equal patches are driven apart, most of a batch's
+        # codes are distinct, and flat walls are noisy.
         c.loss.foreground, c.loss.entropy, c.loss.diversity = 1.0, 0.02, 1.0
         c.data.image_share, c.data.images_per_clip = 0.1, 8  # without any, first frames are the worst ones
         # In equal time twice the steps of half the clips learned more, and so did this rate than 1e-2.
