@@ -105,3 +105,10 @@ def test_mean_is_over_all_devices():
     assert len(spread.sharding.device_set) == 4
     entropy = jax.jit(lambda z: lfq.entropy(z, 1.0))
     assert_allclose(entropy(spread), entropy(z), rtol=1e-6)
+
+
+def test_balance_of_bits_on_literal_latents():
+    """Three of four, none, and half of the tokens have the bit set: the rarer sides are 1/4, 0 and 1/2."""
+    z = jnp.array([[1.0, -1.0, 2.0], [3.0, -0.5, -2.0], [-1.0, 0.0, -1.0], [0.1, -4.0, 1.0]])
+    balance = lfq.bit_balance(z)
+    assert float(balance["bit_balance_worst"]) == 0 and float(balance["bit_balance_mean"]) == 0.25

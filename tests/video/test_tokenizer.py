@@ -233,7 +233,18 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
         (lambda t: t.decode(np.full((1, 4, 4), 1024)), "codes 1024 … 1024: must lie in 0 … 1023"),
         (lambda t: t.decode(np.zeros((1, 4, 4))), "give integers"),
         (lambda t: build(dict(t.config, patch=(2, 2, 2))), r"patch \(2, 2, 2\): .*use strides"),
-        (lambda t: build(dict(t.config, kernel_time=(3, 3))), "kernel_time .*3 stages"),
+        *(
+            (lambda t, change=change: build(dict(t.config, **change)), words)
+            for change, words in [
+                ({"kernel_time": (3, 3)}, r"kernel_time \(3, 3\): needs 3 entries, not 2; strides lie between stages"),
+                ({"kernel_time": (0, 3, 3)}, r"kernel_time \(0, 3, 3\): needs 3 integers of 1 or more"),
+                ({"encoder_widths": (0, 8, 12)}, "encoder_widths .*needs 3 integers of 1 or more"),
+                ({"encoder_blocks": (1, 1, -1)}, "encoder_blocks .*needs 3 integers of 0 or more"),
+                ({"patch": (1, 0, 4)}, r"patch \(1, 0, 4\): needs 3 integers of 1 or more"),
+                ({"groups": 5}, "encoder_widths 8: needs a multiple of groups 5; change one of the two"),
+                ({"groups": 0}, "groups 0: needs an integer of 1 or more"),
+            ]
+        ),
         (lambda t: build(dict(t.config, pooled=True)), "pooled and causal"),
         (lambda t: build(dict(t.config, quantizer={"name": "bsq"})), "'bsq': unknown; use one of lfq, fsq, vq"),
         (
@@ -243,7 +254,7 @@ def test_clip_and_batch_agree_and_survive_saving(tiny, tmp_path):
         *(
             (lambda t, spec=spec: build(dict(t.config, quantizer=spec)), words)
             for spec, words in [
-                ({"name": "lfq", "bits": 31}, "2,147,483,648 codes, and an int32 names"),
+                ({"name": "lfq", "bits": 31}, "2,147,483,648 codes, and an int32 names 1,073,741,824; take fewer"),
                 ({"name": "lfq", "bits": 0}, "bits 0: needs an integer of 1 or more"),
                 ({"name": "lfq", "bits": "18"}, "bits '18': needs an integer"),
                 ({"name": "fsq", "levels": (1, 8)}, r"levels \(1, 8\): needs integers of 2 or more"),

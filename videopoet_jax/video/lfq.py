@@ -56,6 +56,13 @@ def commitment(z: Float[Array, "*positions k"]) -> Float[Array, ""]:
     return jnp.mean(jnp.square(z - jnp.where(z > 0, 1.0, -1.0)))
 
 
+def bit_balance(z: Float[Array, "*positions k"]) -> dict[str, Array]:
+    """How often bits take their rarer side: 0.5 is a fair coin, and the worst bit tells of a dead channel."""
+    share = jnp.mean((z > 0).astype(jnp.float32), axis=tuple(range(z.ndim - 1)))
+    rarer = jnp.minimum(share, 1 - share)
+    return {"bit_balance_worst": jnp.min(rarer), "bit_balance_mean": jnp.mean(rarer)}
+
+
 def bit_entropy(logit: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Entropy of a bit that is 1 with probability sigmoid(logit), in a form that cancels nowhere in the tails."""
     distance = jnp.abs(logit)

@@ -79,13 +79,6 @@ def code_usage(indices: Int[Array, "*positions"], size: int) -> Float[Array, ""]
     return (1 + jnp.sum(ordered[1:] != ordered[:-1])) / min(ordered.size, size)
 
 
-def bit_balance(z: Float[Array, "*n k"]) -> dict[str, Array]:
-    """How often LFQ's bits take their rarer side: 0.5 is a fair coin, and the worst bit tells of a dead channel."""
-    share = jnp.mean((z > 0).astype(jnp.float32), axis=tuple(range(z.ndim - 1)))
-    rarer = jnp.minimum(share, 1 - share)
-    return {"bit_balance_worst": jnp.min(rarer), "bit_balance_mean": jnp.mean(rarer)}
-
-
 def make_loss(
     model: VideoTokenizerModel,
     weights: Config,
@@ -99,7 +92,7 @@ def make_loss(
     entropy_boost_steps, diversity — the quantizer's entropy, and the share of its second term; commitment, codebook;
     perceptual; inverse_temperature — τ of the soft assignment; dtype — of compute.
     """
-    dtype, codes = jnp.dtype(weights["dtype"]), make_quantizer(model.quantizer).size
+    dtype, quantizer = jnp.dtype(weights["dtype"]), make_quantizer(model.quantizer)
 
     def loss_fn(params: Any, extra: Any, batch: Mapping[str, Any], keys: Any) -> tuple[Array, Aux]:
         video = batch["video"]
@@ -132,8 +125,8 @@ def make_loss(
             "entropy_of_mean": entropy.of_mean,
             "entropy_weight": scale,
             "commitment": commitment,
-            "code_usage": code_usage(out.indices, codes),
-            **(bit_balance(out.z) if model.quantizer["name"] == "lfq" else {}),
+            "code_usage": code_usage(out.indices, quantizer.size),
+            **quantizer.statistics(out.z),
         }
         return loss, Aux(metrics, {**extra, "step": extra["step"] + 1}, outputs)
 

@@ -140,7 +140,11 @@ class VideoTokenizerModel(nn.Module):
 
 
 def build(config: Config) -> VideoTokenizerModel:
-    """The module of a config; lists (as JSON has them) become tuples."""
+    """The module of a config; lists (as JSON has them) become tuples.
+
+    Raises:
+        ValueError: numbers that make no model, or none that is causal where it says so.
+    """
 
     def frozen(value: Any) -> Any:
         if isinstance(value, Mapping | ConfigDict):
@@ -148,18 +152,37 @@ def build(config: Config) -> VideoTokenizerModel:
         return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
     model = VideoTokenizerModel(**{key: frozen(value) for key, value in config.items()})
-    stages = len(model.strides) + 1
-    for name in ("kernel_time", "encoder_widths", "encoder_blocks", "decoder_widths", "decoder_blocks"):
-        if len(getattr(model, name)) != stages:
-            raise ValueError(
-                f"{name} {getattr(model, name)}: {stages} stages have {stages} entries, strides one fewer."
-            )
+    _check_numbers(model)
     if model.patch[0] != 1:
         raise ValueError(f"patch {model.patch}: the first frame stands alone, so a patch spans 1 frame; use strides.")
     if model.pooled and model.causal:
         raise ValueError("pooled and causal: a mean over frames sees ahead of the first; turn one of the two off.")
     make_quantizer(model.quantizer)
     return model
+
+
+def _check_numbers(model: VideoTokenizerModel) -> None:
+    """Raises unless every field is as many integers as it needs, none too small."""
+
+    def check(name: str, value: Any, least: int, count: int) -> None:
+        if not isinstance(value, tuple) or any(type(n) is not int or n < least for n in value):
+            raise ValueError(f"{name} {value}: needs {count} integers of {least} or more.")
+        if len(value) != count:
+            raise ValueError(f"{name} {value}: needs {count} entries, not {len(value)}; strides lie between stages.")
+
+    check("patch", model.patch, 1, 3)
+    for stride in model.strides:
+        check("strides", stride, 1, 3)
+    stages = len(model.strides) + 1
+    of_stages = {"kernel_time": 1, "encoder_widths": 1, "decoder_widths": 1, "encoder_blocks": 0, "decoder_blocks": 0}
+    for name, least in of_stages.items():
+        check(name, getattr(model, name), least, stages)
+    for name, least in {"groups": 1, "upsample_kernel": 1, "decoder_middle_blocks": 0}.items():
+        if type(value := getattr(model, name)) is not int or value < least:
+            raise ValueError(f"{name} {value!r}: needs an integer of {least} or more.")
+    for name in ("encoder_widths", "decoder_widths"):
+        if odd := [width for width in getattr(model, name) if width % model.groups]:
+            raise ValueError(f"{name} {odd[0]}: needs a multiple of groups {model.groups}; change one of the two.")
 
 
 def init_params(model: VideoTokenizerModel, key: PRNGKeyArray) -> dict[str, Any]:

@@ -6,10 +6,11 @@
     quantizer.indices(z)          the codes alone
     quantizer.lookup(indices)     codes → what the decoder reads
     quantizer.penalties(z, τ)     Penalties: what keeps the codes sharp, all in use, and near the latents
+    quantizer.statistics(z)       scalars to log, by name
 
 A config names one:  {"name": "lfq", "bits": 18}   {"name": "fsq", "levels": (8, 8, 8, 8, 8, 8)}
                      {"name": "vq", "size": 1024, "channels": 256}
-Another one fits in by these names and an entry in `KINDS`.
+Another one fits in by these names and an entry in `KINDS`; a table of codes is a parameter "codebook", never rounded.
 """
 
 import math
@@ -63,6 +64,9 @@ class LFQ(nn.Module):
     def penalties(self, z: Float[Array, "*n k"], inverse_temperature: float) -> Penalties:
         return Penalties(lfq.entropy(z, inverse_temperature), lfq.commitment(z), jnp.zeros(()))
 
+    def statistics(self, z: Float[Array, "*n k"]) -> dict[str, Array]:
+        return lfq.bit_balance(z)
+
 
 class FSQ(nn.Module):
     """Finite scalar quantization: channel i rounded to `levels[i]` values (`fsq`)."""
@@ -90,6 +94,9 @@ class FSQ(nn.Module):
         nothing = jnp.zeros(())
         return Penalties(Entropy(nothing, nothing), nothing, nothing)
 
+    def statistics(self, z: Float[Array, "*n k"]) -> dict[str, Array]:
+        return {}
+
 
 class VQ(nn.Module):
     """Vector quantization: the nearest of `size` learned entries (`vq`)."""
@@ -116,6 +123,9 @@ class VQ(nn.Module):
         table = self._table()
         entropy = vq.entropy(z, table, inverse_temperature)
         return Penalties(entropy, vq.commitment(z, table), vq.codebook(z, table))
+
+    def statistics(self, z: Float[Array, "*n d"]) -> dict[str, Array]:
+        return {}
 
     def _table(self) -> Array:
         return self.table.astype(jnp.float32)  # distances are float32 whatever the network computes in
@@ -148,6 +158,6 @@ def make_quantizer(config: Mapping[str, Any]) -> nn.Module:
     quantizer = KINDS[name](**fields)
     if quantizer.size > MOST_CODES:
         raise ValueError(
-            f"quantizer {name} with {fields}: {quantizer.size:,} codes, and an int32 names {MOST_CODES:,}."
+            f"quantizer {name} with {fields}: {quantizer.size:,} codes, and an int32 names {MOST_CODES:,}; take fewer."
         )
     return quantizer
