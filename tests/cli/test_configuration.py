@@ -18,6 +18,12 @@ def test_a_change_keeps_the_type():
     assert config.data.records == "some/where"
 
 
+@pytest.mark.parametrize(("value", "words"), [("1e999", "inf is no number to compute with"), ("nan", "give one")])
+def test_what_is_not_finite_is_refused(value, words):
+    with pytest.raises(ValueError, match=f"train.learning_rate={value}.*{words}"):
+        load_config("lm:nano", (f"train.learning_rate={value}",))
+
+
 @pytest.mark.parametrize("spec", ["lm:nope", "nope", "nope.py:nano", "../lm:nano"])
 def test_an_unknown_config_is_refused(spec):
     with pytest.raises(ValueError, match="nope|lm"):

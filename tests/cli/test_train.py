@@ -113,7 +113,7 @@ def test_missing_weights_of_the_perceptual_loss_are_named_before_anything_is_rea
         recipe_for(load_config("video_tokenizer:base", changes), tmp_path)
 
 
-def test_a_tokenizer_and_its_discriminator_train(tmp_path):
+def test_a_tokenizer_and_its_discriminator_train(tmp_path, capsys):
     """The whole game for a few steps: both players move from the start on, and the export loads."""
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
@@ -123,6 +123,10 @@ def test_a_tokenizer_and_its_discriminator_train(tmp_path):
     settings = [part for change in changes for part in ("--set", change)]
     main(["train", "--config", "video_tokenizer:nano", "--workdir", str(tmp_path / "run"), "--log-every", "1",
           "--export", str(tmp_path / "model"), *settings])  # fmt: skip
+    assert "train.warmup_steps 1 → 0, a tenth of 6 steps" in capsys.readouterr().out
+    with Checkpoints(tmp_path / "run", max_to_keep=2) as checkpoints:
+        kept = next((checkpoints.folder(6) / "config").glob("metadata")).read_text()
+    assert json.loads(kept)["config"]["train"]["warmup_steps"] == 0
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     verdicts = {r["step"]: (r["adversarial"], r["adversary_loss"]) for r in records if "adversarial" in r}
     assert all((step > 2) == (both[0] > 0 and both[1] > 0) for step, both in verdicts.items()) and len(verdicts) == 6

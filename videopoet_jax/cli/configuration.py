@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import math
 from pathlib import Path
 
 import ml_collections
@@ -87,6 +88,8 @@ def _apply(config: ml_collections.ConfigDict, override: str) -> None:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"--set {override!r}: {value} is no number to compute with; give a finite one.")
     old = node[leaf]
     if isinstance(old, float) and isinstance(value, int):
         value = float(value)

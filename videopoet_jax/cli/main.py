@@ -114,8 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-OURS = (NotImplementedError, RecursionError)  # bugs, though they are `RuntimeError`s
-WORLD = (ValueError, OSError, EOFError, RuntimeError)  # what input, machine and libraries may bring about
+EXPECTED = (ValueError, OSError, EOFError, RuntimeError)  # what input, machine and libraries may bring about
+BUGS = (NotImplementedError, RecursionError)  # though they are `RuntimeError`s
 
 
 def in_one_line(error: Exception) -> str:
@@ -130,6 +130,6 @@ def in_one_line(error: Exception) -> str:
         return f"out of memory ({words}); end other programs, or ask for fewer or smaller clips at a time."
     if isinstance(error, ImportError):
         return f"{words}; a package is missing or broken: install videopoet_jax, with the extra in question, again."
-    if isinstance(error, WORLD) and not isinstance(error, OURS):
+    if isinstance(error, EXPECTED) and not isinstance(error, BUGS):
         return words
     return f"{type(error).__name__}: {words}; this is a bug of videopoet_jax, --debug shows where."

@@ -24,7 +24,8 @@ LEAST_STEPS = 10
 @click.option(
     "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
 )
-@click.option("--preview-every", type=click.IntRange(1), help="Steps between pictures of held-out examples.")
+@click.option("--preview-every", type=click.IntRange(1), default=1000, show_default=True,
+              help="Steps between pictures of held-out examples.")  # fmt: skip
 @click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
@@ -80,6 +81,11 @@ def averaged(state):
     return state.params if state.ema_params is None else state.ema_params
 
 
+def warmup_of(train) -> int:
+    """A tenth of the steps at most: a short run must get to the peak and down again."""
+    return min(train["warmup_steps"], train["steps"] // 10)
+
+
 def optimizer_of(train):
     """The optimizer of a config's `train`, with its schedule."""
     from videopoet_jax.training.optimizer import make_optimizer
@@ -89,9 +95,7 @@ def optimizer_of(train):
         name=train["schedule"],
         peak=train["learning_rate"],
         steps=train["steps"],
-        warmup_steps=min(
-            train["warmup_steps"], train["steps"] // 10
-        ),  # a short run must get to the peak and down again
+        warmup_steps=warmup_of(train),
         end=train["learning_rate_end"],
     )
     return make_optimizer(
@@ -209,6 +213,10 @@ class Run:
         from videopoet_jax.parallel.processes import alone, own_copy
         from videopoet_jax.training.loop import fit
 
+        train = self.config.train
+        if (shorter := warmup_of(train)) < train.warmup_steps:
+            click.echo(f"train.warmup_steps {train.warmup_steps} → {shorter}, a tenth of {train.steps} steps")
+            train.warmup_steps = shorter
         state, step = self.begin()
         pictures = workdir / "pictures"
 
