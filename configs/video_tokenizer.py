@@ -119,7 +119,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.train.batch_size, c.train.steps = 32, 3_000
         c.train.learning_rate, c.train.warmup_steps = 5e-3, 100
     if image and arg == "study":
-        c.train.batch_size, c.train.steps = 64, 1_000
+        c.train.batch_size, c.train.steps, c.data.images_per_clip = 64, 1_000, 1
     if image:  # the same parameter tree with one tap in time; inflation.py makes it a video model
         c.model.kernel_time = (1,) * len(c.model.kernel_time)
         if not c.model.causal:  # there no frame stands alone

@@ -101,6 +101,10 @@ class AudioTokenizer:
         """Frames of a sound of `samples` samples; what is left beyond them is dropped. 34,000 → 106."""
         return samples // self.samples_per_frame
 
+    def grid(self, samples: int) -> tuple[int, int]:
+        """(frames, levels): the shape of the codes of a sound. At four levels 34,000 → (106, 4)."""
+        return self.frames(samples), self.levels
+
     @classmethod
     def from_pretrained(
         cls, name_or_dir: str | os.PathLike, *, mesh: Mesh | None = None, rows: int = 1

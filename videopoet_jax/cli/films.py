@@ -28,6 +28,7 @@ import numpy as np
 
 from videopoet_jax.cli.main import in_one_line
 from videopoet_jax.cli.targets import check_targets
+from videopoet_jax.layers.tokenizer import Tokenizer
 
 STREAMS = 2  # ours: films at a time on one device
 _Item = TypeVar("_Item")
@@ -48,8 +49,8 @@ class Tally(NamedTuple):
 class Models(NamedTuple):
     """The tokenizers of a model directory on one device; `audio` is None where there is none."""
 
-    video: Any
-    audio: Any
+    video: Tokenizer
+    audio: Tokenizer | None
 
 
 def working(command: Callable) -> Callable:
