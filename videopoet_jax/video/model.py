@@ -139,11 +139,19 @@ class VideoTokenizerModel(nn.Module):
         return Reconstruction(self.decode(quantized.codes.astype(video.dtype)), z, quantized.indices)
 
 
+# Fields with an entry for each stage, and those with one number → the least that it may be.
+PER_STAGE = {"kernel_time": 1, "encoder_widths": 1, "encoder_blocks": 0, "decoder_widths": 1, "decoder_blocks": 0}
+NUMBERS = {"groups": 1, "decoder_middle_blocks": 0, "upsample_kernel": 1}
+SWITCHES = ("causal", "pooled", "adaptive", "remat")
+
+
 def build(config: Config) -> VideoTokenizerModel:
     """The module of a config; lists (as JSON has them) become tuples.
 
     Raises:
-        ValueError: numbers that make no model, or none that is causal where it says so.
+        ValueError: a field that is unknown, missing or of another kind; sizes that make no model (entries that are not
+            one for each stage, groups that do not divide the widths, a patch in time); causal and pooled; a quantizer
+            that `make_quantizer` refuses.
     """
 
     def frozen(value: Any) -> Any:
@@ -151,38 +159,53 @@ def build(config: Config) -> VideoTokenizerModel:
             return {key: frozen(v) for key, v in value.items()}
         return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
-    model = VideoTokenizerModel(**{key: frozen(value) for key, value in config.items()})
-    _check_numbers(model)
-    if model.patch[0] != 1:
-        raise ValueError(f"patch {model.patch}: the first frame stands alone, so a patch spans 1 frame; use strides.")
-    if model.pooled and model.causal:
+    fields = {key: frozen(value) for key, value in config.items()}
+    _check_fields(fields)
+    return VideoTokenizerModel(**fields)
+
+
+def _check_fields(fields: dict[str, Any]) -> None:
+    """The `ValueError`s of `build`."""
+    known = set(VideoTokenizerModel.__dataclass_fields__) - {"parent", "name"}
+    if set(fields) != known:
+        unknown, missing = sorted(set(fields) - known), sorted(known - set(fields))
+        raise ValueError(f"model with unknown fields {unknown}, without {missing}; its fields are {sorted(known)}.")
+    patch, strides, groups = fields["patch"], fields["strides"], fields["groups"]
+    if not _integers(patch, least=1, count=3):
+        raise ValueError(f"patch {patch!r}: needs 3 integers of 1 or more (frames, height, width), such as (1, 4, 4).")
+    if patch[0] != 1:
+        raise ValueError(f"patch {patch}: the first frame stands alone, so a patch spans 1 frame; use strides.")
+    if not isinstance(strides, tuple) or not all(_integers(stride, least=1, count=3) for stride in strides):
+        raise ValueError(
+            f"strides {strides!r}: each needs 3 integers of 1 or more (frames, height, width), such as (2, 2, 2); 1 "
+            f"leaves an axis as it is."
+        )
+    stages = len(strides) + 1
+    for name, least in PER_STAGE.items():
+        if not _integers(fields[name], least=least, count=stages):
+            raise ValueError(
+                f"{name} {fields[name]!r}: {stages} stages need {stages} integers of {least} or more; give one for "
+                f"each, or other strides, of which there is one fewer."
+            )
+    for name, least in NUMBERS.items():
+        if not _integers((fields[name],), least=least, count=1):
+            raise ValueError(f"{name} {fields[name]!r}: needs an integer of {least} or more; give one.")
+    common = math.gcd(*fields["encoder_widths"], *fields["decoder_widths"])
+    if common % groups:
+        widths = sorted({*fields["encoder_widths"], *fields["decoder_widths"]})
+        choice = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+        raise ValueError(f"groups {groups}: must divide all widths, {widths}; choose one of {choice}.")
+    for name in SWITCHES:
+        if type(fields[name]) is not bool:
+            raise ValueError(f"{name} {fields[name]!r}: needs True or False; give one.")
+    if fields["pooled"] and fields["causal"]:
         raise ValueError("pooled and causal: a mean over frames sees ahead of the first; turn one of the two off.")
-    make_quantizer(model.quantizer)
-    return model
+    make_quantizer(fields["quantizer"])
 
 
-def _check_numbers(model: VideoTokenizerModel) -> None:
-    """Raises unless every field is as many integers as it needs, none too small."""
-
-    def check(name: str, value: Any, least: int, count: int) -> None:
-        if not isinstance(value, tuple) or any(type(n) is not int or n < least for n in value):
-            raise ValueError(f"{name} {value}: needs {count} integers of {least} or more.")
-        if len(value) != count:
-            raise ValueError(f"{name} {value}: needs {count} entries, not {len(value)}; strides lie between stages.")
-
-    check("patch", model.patch, 1, 3)
-    for stride in model.strides:
-        check("strides", stride, 1, 3)
-    stages = len(model.strides) + 1
-    of_stages = {"kernel_time": 1, "encoder_widths": 1, "decoder_widths": 1, "encoder_blocks": 0, "decoder_blocks": 0}
-    for name, least in of_stages.items():
-        check(name, getattr(model, name), least, stages)
-    for name, least in {"groups": 1, "upsample_kernel": 1, "decoder_middle_blocks": 0}.items():
-        if type(value := getattr(model, name)) is not int or value < least:
-            raise ValueError(f"{name} {value!r}: needs an integer of {least} or more.")
-    for name in ("encoder_widths", "decoder_widths"):
-        if odd := [width for width in getattr(model, name) if width % model.groups]:
-            raise ValueError(f"{name} {odd[0]}: needs a multiple of groups {model.groups}; change one of the two.")
+def _integers(value: Any, *, least: int, count: int) -> bool:
+    """Whether it is a tuple of so many integers, each `least` or more."""
+    return isinstance(value, tuple) and len(value) == count and all(type(v) is int and v >= least for v in value)
 
 
 def init_params(model: VideoTokenizerModel, key: PRNGKeyArray) -> dict[str, Any]:

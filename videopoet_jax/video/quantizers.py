@@ -131,33 +131,54 @@ class VQ(nn.Module):
         return self.table.astype(jnp.float32)  # distances are float32 whatever the network computes in
 
 
+class Kind(NamedTuple):
+    """A quantizer's module, fields that an error can show, and what each integer in them is at least."""
+
+    module: type[nn.Module]
+    example: dict[str, int | tuple[int, ...]]
+    least: int
+
+
 MOST_CODES = 2**30
-KINDS: dict[str, type[nn.Module]] = {"lfq": LFQ, "fsq": FSQ, "vq": VQ}
+KINDS = {
+    "lfq": Kind(LFQ, {"bits": 18}, least=1),
+    "fsq": Kind(FSQ, {"levels": (8, 8, 8, 8, 8, 8)}, least=2),
+    "vq": Kind(VQ, {"size": 1024, "channels": 256}, least=1),
+}
 
 
-def make_quantizer(config: Mapping[str, Any]) -> nn.Module:
+def make_quantizer(config: Any) -> nn.Module:
     """The quantizer that a config's `quantizer` names, with its fields.
 
     Raises:
-        ValueError: an unknown name or field, a missing one, or numbers that make no codes (an int32 names each).
+        ValueError: no mapping, an unknown name or field, a missing one, numbers that make no codes, or more codes than
+            an int32 names.
     """
-    fields = dict(config)
+    fields = dict(config) if isinstance(config, Mapping) else {"name": config}
     name = fields.pop("name", None)
-    if name not in KINDS:
-        raise ValueError(f"quantizer {name!r}: unknown; use one of {', '.join(KINDS)}.")
-    wanted = {field for field in KINDS[name].__dataclass_fields__ if field not in ("parent", "name")}
-    if set(fields) != wanted:
-        raise ValueError(f"quantizer {name} with {sorted(fields)}: its fields are {sorted(wanted)}.")
+    if not isinstance(name, str) or name not in KINDS:
+        known = ", ".join(KINDS)
+        raise ValueError(f"quantizer {name!r}: unknown; use one of {known}, such as {{'name': 'lfq', 'bits': 18}}.")
+    module, example, least = KINDS[name]
+    if set(fields) != set(example):
+        raise ValueError(
+            f"quantizer {name} with {sorted(fields)}: its fields are {sorted(example)}; give {example}, for instance."
+        )
     fields = {key: tuple(v) if isinstance(v, list | tuple) else v for key, v in fields.items()}
     for key, value in fields.items():
-        whole = (value if value else (0,)) if key == "levels" and isinstance(value, tuple) else (value,)
-        least = 2 if key == "levels" else 1
-        if any(type(v) is not int or v < least for v in whole) or (key == "levels") != isinstance(value, tuple):
-            kind = "integers" if key == "levels" else "an integer"
-            raise ValueError(f"quantizer {name} with {key} {value!r}: needs {kind} of {least} or more.")
-    quantizer = KINDS[name](**fields)
+        several = isinstance(example[key], tuple)
+        numbers = value if isinstance(value, tuple) else (value,)
+        whole = len(numbers) > 0 and all(type(v) is int and v >= least for v in numbers)
+        if isinstance(value, tuple) != several or not whole:
+            kind = "integers" if several else "an integer"
+            raise ValueError(
+                f"quantizer {name} with {key} {value!r}: needs {kind} of {least} or more; give {example[key]}, for "
+                f"instance."
+            )
+    quantizer = module(**fields)
     if quantizer.size > MOST_CODES:
         raise ValueError(
-            f"quantizer {name} with {fields}: {quantizer.size:,} codes, and an int32 names {MOST_CODES:,}; take fewer."
+            f"quantizer {name} with {fields}: 2^{math.log2(quantizer.size):.4g} codes, and an int32 names 2^30; choose "
+            f"fewer (MAGVIT-v2 has 2^18)."
         )
     return quantizer
