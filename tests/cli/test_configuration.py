@@ -18,10 +18,30 @@ def test_a_change_keeps_the_type():
     assert config.data.records == "some/where"
 
 
-@pytest.mark.parametrize(("value", "words"), [("1e999", "inf is no number to compute with"), ("nan", "give one")])
-def test_what_is_not_finite_is_refused(value, words):
-    with pytest.raises(ValueError, match=f"train.learning_rate={value}.*{words}"):
-        load_config("lm:nano", (f"train.learning_rate={value}",))
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("train.learning_rate=1e999", "inf is no number to compute with; give a finite one."),
+        ("train.learning_rate=-1e999", "-inf is no number to compute with"),
+        ("train.learning_rate=" + "9" * 400, "inf is no number to compute with"),
+        ("data.levels=(1, 1e999)", "inf is no number to compute with"),
+        ("train.learning_rate=nan", "train.learning_rate is a float (0.003); give one."),
+        ("train.learning_rate={[]: 1}", "train.learning_rate is a float (0.003); give one."),
+    ],
+)
+def test_what_is_not_finite_is_refused(change, words):
+    with pytest.raises(ValueError) as refused:
+        load_config("video_tokenizer:nano", (change,))
+    assert str(refused.value).startswith(f"--set {change!r}: {words}")
+
+
+def test_a_file_whose_numbers_are_not_finite_is_refused(tmp_path):
+    (tmp_path / "my.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(arg=''):\n    return ConfigDict({'train': {'rates': (1.0, float('nan'))}})\n"
+    )
+    with pytest.raises(ValueError, match="my.py': train.rates is nan, no number to compute with; give a finite one."):
+        load_config(str(tmp_path / "my.py"))
 
 
 @pytest.mark.parametrize("spec", ["lm:nope", "nope", "nope.py:nano", "../lm:nano"])

@@ -162,6 +162,15 @@ def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     assert (tmp_path / "checkpoints" / f"{steps:08d}").is_dir()
 
 
+@pytest.mark.parametrize("rate", [0.0, -1e-3])
+def test_a_rate_at_which_nothing_is_learned_is_refused(rate):
+    from videopoet_jax.cli.train import optimizer_of
+
+    train = load_config("video_tokenizer:nano", (f"train.learning_rate={rate}",)).train
+    with pytest.raises(ValueError, match=f"learning_rate {rate:g}: a number above 0 is needed; give one."):
+        optimizer_of(train)
+
+
 def test_a_run_keeps_to_the_minutes_that_it_was_planned_for(tmp_path):
     from videopoet_jax.cli.train import planned
 

@@ -4,7 +4,9 @@ import ast
 import importlib
 import importlib.util
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -18,13 +20,15 @@ def load_config(spec: str, overrides: tuple[str, ...] = (), needs: tuple[str, ..
         needs: keys (`data`, `data.text_length`) that the caller will read.
 
     Raises:
-        ValueError: no such config, no such variant, an unknown key, a value of another type, a key that is needed and
-            not there.
+        ValueError: no such config, no such variant, an unknown key, a value of another type, a number that is not
+            finite, a key that is needed and not there.
     """
     name, _, argument = spec.partition(":")
     module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
     config = module.get_config(argument) if argument else module.get_config()
     require(config, *needs, name=repr(spec))
+    for key, value in _not_finite(config):
+        raise ValueError(f"config {spec!r}: {key} is {value}, no number to compute with; give a finite one.")
     for override in overrides:
         _apply(config, override)
     return config
@@ -75,6 +79,18 @@ def _find(config: ml_collections.ConfigDict, key: str):
     return config
 
 
+def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in it that are infinite or none, by their keys: `{"a": {"b": (1.0, inf)}} → (a.b, inf)`"""
+    if isinstance(value, Mapping | ml_collections.ConfigDict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from _not_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+
+
 def _apply(config: ml_collections.ConfigDict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
@@ -86,13 +102,13 @@ def _apply(config: ml_collections.ConfigDict, override: str) -> None:
         raise ValueError(f"--set {override!r}: no key {key!r} in this config; keys here: {', '.join(known)}.")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         value = text
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"--set {override!r}: {value} is no number to compute with; give a finite one.")
     old = node[leaf]
-    if isinstance(old, float) and isinstance(value, int):
-        value = float(value)
+    if isinstance(old, float) and type(value) is int:
+        value = float(value) if abs(value) < 2**1023 else math.inf
+    for _, number in _not_finite(value):
+        raise ValueError(f"--set {override!r}: {number} is no number to compute with; give a finite one.")
     try:
         node[leaf] = value
     except TypeError as error:

@@ -87,10 +87,16 @@ def warmup_of(train) -> int:
 
 
 def optimizer_of(train):
-    """The optimizer of a config's `train`, with its schedule."""
+    """The optimizer of a config's `train`, with its schedule.
+
+    Raises:
+        ValueError: numbers that nothing learns with.
+    """
     from videopoet_jax.training.optimizer import make_optimizer
     from videopoet_jax.training.schedules import make_schedule
 
+    if not train["learning_rate"] > 0:
+        raise ValueError(f"learning_rate {train['learning_rate']:g}: a number above 0 is needed; give one.")
     schedule = make_schedule(
         name=train["schedule"],
         peak=train["learning_rate"],
