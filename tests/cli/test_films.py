@@ -2,12 +2,13 @@
 
 import json
 import threading
+from pathlib import Path
 
 import jax
 import pytest
 
 from videopoet_jax.cli.detokenize import film_name
-from videopoet_jax.cli.films import STREAMS, Job, Models, Tally, conclude, plan, work_through
+from videopoet_jax.cli.films import STREAMS, Job, Models, Tally, check_sides, conclude, plan, work_through
 
 NPZ = "{}.npz".format
 
@@ -145,3 +146,16 @@ def test_the_exit_code_says_whether_all_went_well(tmp_path, capsys):
     assert leave.value.code == 2
     said = "3 films: 2 written (1 without sound that could not be read), 1 unchanged, 0 failed."
     assert capsys.readouterr().out.splitlines() == [said]
+
+
+def test_a_film_too_wide_to_be_written_is_refused_by_its_sizes_alone():
+    film = Path("wide.mp4")
+    check_sides(film, (16, 1920), (64, 7680), (64, 7680))
+    with pytest.raises(ValueError) as refused:
+        check_sides(film, (16, 1920), (64, 7680), (128, 30_720))
+    assert str(refused.value) == (
+        "wide.mp4: 16×1920 (height × width), worked on at 64×7680, gives frames of 128×30720; sides of up to 16,384 "
+        "and 35,651,584 pixels are written; give --height and --width, and its middle is taken."
+    )
+    with pytest.raises(ValueError, match="gives frames of 8000×8000"):
+        check_sides(film, (90, 90), (8000, 8000), (8000, 8000))

@@ -26,6 +26,21 @@ def test_a_clip_of_the_world_comes_back_recognisable(tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 22
 
 
+def test_sizes_are_told_height_first_and_a_half_multiple_goes_up(tmp_path, capsys):
+    write_video(tmp_path / "in.mp4", render("test", 1, 0, num_frames=2).frames, fps=8)
+    main(["reconstruct", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "out.mp4"), "--height", "24",
+          "--width", "40"])  # fmt: skip
+    assert capsys.readouterr().out.startswith("2 frames of 32×48: PSNR ")
+
+
+def test_a_film_too_wide_for_its_copy_beside_it_is_refused_before_it_is_decoded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("videopoet_jax.data.media.iterate_frames", None)
+    write_video(tmp_path / "in.mp4", np.zeros((1, 16, 1920, 3), np.uint8), fps=8)
+    with pytest.raises(SystemExit):
+        main(["reconstruct", str(tmp_path / "in.mp4"), "--out", str(tmp_path / "out" / "out.mp4")])
+    assert "16×1920 (height × width), worked on at 64×7680, gives frames of 128×30720" in capsys.readouterr().err
+
+
 def test_frames_are_grouped_to_the_last():
     pieces = list(groups(np.zeros((5, 2, 2, 3), np.uint8), 2))
     assert [len(p) for p in pieces] == [2, 2, 1]

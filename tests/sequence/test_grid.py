@@ -60,6 +60,13 @@ def test_a_size_between_two_latents_is_refused():
         ((720, 1280), {"height": 64, "width": 64}, (64, 64)),
         ((16, 4000), {"width": 64}, (16, 64)),
         ((4000, 16), {}, (64, 16)),
+        ((64, 64), {"height": 23, "width": 39}, (16, 32)),
+        ((64, 64), {"height": 24, "width": 40}, (32, 48)),
+        ((64, 64), {"height": 40, "width": 24}, (48, 32)),
+        ((64, 64), {"height": 56, "width": 72}, (64, 80)),
+        ((64, 64), {"height": 24}, (32, 32)),
+        ((64, 64), {"width": 40}, (48, 48)),
+        ((64, 40), {}, (64, 48)),
     ],
 )
 def test_the_working_size_keeps_the_aspect_in_multiples_of_the_stride(shown, asked, expected):
@@ -70,3 +77,9 @@ def test_the_working_size_keeps_the_aspect_in_multiples_of_the_stride(shown, ask
 def test_a_working_size_below_the_stride_is_refused(side):
     with pytest.raises(ValueError, match=f"{side} 8: the tokenizer works on multiples of 16"):
         grid.working_size((720, 1280), (16, 16), **{side: 8})
+
+
+def test_who_asks_for_more_never_gets_less():
+    sizes = [grid.working_size((90, 70), (16, 16), height=n, width=n) for n in range(16, 200)]
+    assert sizes == sorted(sizes) and sizes[0] == (16, 16) and sizes[-1] == (192, 192)
+    assert [grid.working_size((90, 70), (16, 16), height=n)[1] for n in (16, 56, 72, 199)] == [16, 48, 64, 144]

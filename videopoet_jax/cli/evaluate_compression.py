@@ -75,7 +75,7 @@ def command(clips, models, out_dir, weights, height, width, fps, frames, pieces,
     if not measured:
         raise ValueError(f"{len(files)} files: none gives {MIN_FRAMES} frames at {fps:g} a second; give longer clips.")
     span = f"{lengths[0]}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
-    about = f"{len(lengths)} clip{'s' * (len(lengths) > 1)} of {span} frames, {width}×{height} at {fps:g} fps"
+    about = f"{len(lengths)} clip{'s' * (len(lengths) > 1)} of {span} frames, {height}×{width} at {fps:g} fps"
     report(out_dir, about, (height, width), measured, tokenizers, [codec.name for codec in CODECS])
     save_contact_sheet(out_dir / "sheet.png", rows)
     click.echo(f"\nwrote {out_dir}: {', '.join(FILES)}")

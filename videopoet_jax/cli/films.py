@@ -55,7 +55,7 @@ class Models(NamedTuple):
 
 def working(command: Callable) -> Callable:
     """The options that say how a video is looked at; `sequence.grid.working_size` is the rule."""
-    side = "Working {}, brought to a multiple of the tokenizer's stride; by default {}."
+    side = "Working {}: the nearest multiple of the tokenizer's stride (16: 24 becomes 32), by default {}."
     options = (
         click.option("--height", type=int, help=side.format("height", "it follows the width, or is 64")),
         click.option("--width", type=int, help=side.format("width", "it follows the height")),
@@ -65,6 +65,22 @@ def working(command: Callable) -> Callable:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def check_sides(film: Path, shown: tuple[int, int], size: tuple[int, int], made: tuple[int, int]) -> None:
+    """Looks at a film's sizes, (height, width), before it is decoded: as it is, as it is worked on, as it is written.
+
+    Raises:
+        ValueError: no file takes frames as large as those to be made.
+    """
+    from videopoet_jax.data.media import MAX_PIXELS, MAX_SIDE
+
+    if max(made) > MAX_SIDE or made[0] * made[1] > MAX_PIXELS:
+        shown, size, made = ("×".join(map(str, sides)) for sides in (shown, size, made))
+        raise ValueError(
+            f"{film}: {shown} (height × width), worked on at {size}, gives frames of {made}; sides of up to "
+            f"{MAX_SIDE:,} and {MAX_PIXELS:,} pixels are written; give --height and --width, and its middle is taken."
+        )
 
 
 def groups(frames: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:

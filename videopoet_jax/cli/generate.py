@@ -31,9 +31,9 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--video", type=click.Path(path_type=Path), help="A video, whose first frames are continued.")
 @click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
               help="How many frames of --video are given.")  # fmt: skip
-@click.option("--num-frames", type=int)
-@click.option("--height", type=int)
-@click.option("--width", type=int)
+@click.option("--num-frames", type=int, help="1 + 4·k; by default the model's own.")
+@click.option("--height", type=int, help="A multiple of the tokenizer's stride; by default the model's own.")
+@click.option("--width", type=int, help="Likewise.")
 @click.option("--num-videos-per-prompt", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--guidance-scale", type=float, help="1 is none; by default the model's own.")
 @click.option("--negative-prompt")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from videopoet_jax.cli.films import groups, working
+from videopoet_jax.cli.films import check_sides, groups, working
 from videopoet_jax.cli.targets import check_targets
 
 
@@ -29,18 +29,21 @@ def command(source, out, model, height, width, fps, report) -> None:
     use_compilation_cache()
     info = probe(source)
     tokenizer = VideoTokenizer.from_pretrained(model)
-    height, width = working_size((info.height, info.width), tokenizer.stride[1:], height=height, width=width)
+    shown = info.height, info.width
+    height, width = working_size(shown, tokenizer.stride[1:], height=height, width=width)
+    tall = max(128, height)  # of the two pictures side by side
+    check_sides(source, shown, (height, width), (tall, 2 * math.ceil(width * tall / height)))
     frames = iterate_frames(source, fps=fps, height=height, width=width)
     total = Total(bits=math.log2(tokenizer.vocabulary_size))
     with VideoWriter(out, fps=fps) as writer:
         for piece in tokenizer.reconstruct_pieces(groups(frames, 16)):
             total.add(piece.truth, piece.video, piece.codes)
-            for frame in side_by_side({"original": piece.truth, "tokenized": piece.video}, height=max(128, height)):
+            for frame in side_by_side({"original": piece.truth, "tokenized": piece.video}, height=tall):
                 writer.write(frame)
     figures = {"height": height, "width": width, "fps": fps, **total.figures()}
     psnr = "∞" if figures["psnr"] is None else f"{figures['psnr']:.2f}"
     click.echo(
-        f"{figures['frames']} frames at {width}×{height}: PSNR {psnr} dB, SSIM {figures['ssim']:.4f}, "
+        f"{figures['frames']} frames of {height}×{width}: PSNR {psnr} dB, SSIM {figures['ssim']:.4f}, "
         f"{figures['bits_per_pixel']:.4f} bits per pixel"
     )
     click.echo(f"wrote {out}")

@@ -16,7 +16,19 @@ from pathlib import Path
 import click
 import numpy as np
 
-from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, groups, load, plan, work_through, working
+from videopoet_jax.cli.films import (
+    Job,
+    Models,
+    Tally,
+    check_sides,
+    conclude,
+    digests,
+    groups,
+    load,
+    plan,
+    work_through,
+    working,
+)
 from videopoet_jax.cli.main import in_one_line
 from videopoet_jax.cli.targets import check_targets
 
@@ -127,8 +139,9 @@ class Tokenize:
 
         origin, fps = made_from(job.source, self.speaks, self.options), self.options["fps"]
         info, tokenizer, store = probe(job.source), models.video, ArrayStore(CODES_IN_MEMORY)
-        asked = {side: self.options[side] for side in ("height", "width")}
-        height, width = working_size((info.height, info.width), tokenizer.stride[1:], **asked)
+        shown, asked = (info.height, info.width), {side: self.options[side] for side in ("height", "width")}
+        height, width = working_size(shown, tokenizer.stride[1:], **asked)
+        check_sides(job.source, shown, (height, width), (height, width))
         frames = Counted(until_stopped(iterate_frames(job.source, fps=fps, height=height, width=width)))
         shape = tokenizer.grid(1, height, width)[1:]
         video = store.collect(models.video.encode_pieces(groups(frames, self.chunk_frames)), shape, np.int32)

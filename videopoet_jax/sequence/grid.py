@@ -53,11 +53,12 @@ def working_size(
 ) -> tuple[int, int]:
     """The height and width, multiples of a tokenizer's stride, at which a video of size `shown` is worked on.
 
-    A side that is asked for becomes the nearest multiple; one that is not keeps the aspect, to the nearest multiple; if
-    neither is, the height is 64. (`data.media.fit` then scales the picture until it covers that size and cuts out its
-    middle.)
+    A side that is asked for becomes the nearest multiple, of two that are as near the larger; one that is not keeps the
+    aspect, to the nearest multiple; if neither is, the height is 64. (`data.media.fit` then scales the picture until it
+    covers that size and cuts out its middle.)
 
         720×1280, stride 16    nothing asked → 64×112    height 100 → 96×176    width 64 → 32×64    both 64 → 64×64
+        64×64, stride 16       height 23 → 16×16         height 24 → 32×32      height 40 → 48×48
 
     Raises:
         ValueError: a side below the stride.
@@ -66,13 +67,17 @@ def working_size(
         if size is not None and size < step:
             raise ValueError(f"{name} {size}: the tokenizer works on multiples of {step}; give at least that.")
     if width is None:
-        rows = round((height or DEFAULT_HEIGHT) / stride[0]) or 1
-        columns = round(rows * stride[0] * shown[1] / shown[0] / stride[1]) or 1
+        rows = _nearest(height or DEFAULT_HEIGHT, stride[0])
+        columns = _nearest(rows * stride[0] * shown[1], stride[1] * shown[0])
     else:
-        columns = round(width / stride[1])
-        follows = columns * stride[1] * shown[0] / shown[1] if height is None else height
-        rows = round(follows / stride[0]) or 1
+        columns = _nearest(width, stride[1])
+        rows = _nearest(height, stride[0]) if height else _nearest(columns * stride[1] * shown[0], stride[0] * shown[1])
     return rows * stride[0], columns * stride[1]
+
+
+def _nearest(size: int, step: int) -> int:
+    """How many steps are nearest to a size, at least one, of two as near the larger: `8 23 24 40 / 16 → 1 1 2 3`"""
+    return max(1, (2 * size + step) // (2 * step))
 
 
 @dataclasses.dataclass(frozen=True)
