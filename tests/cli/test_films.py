@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from videopoet_jax.cli.detokenize import film_name
-from videopoet_jax.cli.films import STREAMS, Job, Models, Tally, check_sides, conclude, plan, work_through
+from videopoet_jax.cli.films import STREAMS, Job, Made, Models, Tally, check_sides, conclude, plan, work_through
 
 NPZ = "{}.npz".format
 
@@ -46,6 +46,22 @@ def test_one_file_may_be_named(tree):
             planned(tree, *several, out="codes.npz")
 
 
+@pytest.mark.parametrize("out", ["q.mkv", "q.MP4", "q.json", "notes"])
+def test_a_file_of_another_kind_cannot_be_named(tree, out):
+    (tree / "notes").touch()
+    for several in (["x/a.mp4"], ["x"]):
+        with pytest.raises(
+            ValueError, match=f"{out}: a file that is no .npz; name it {out[:-4] if '.' in out else out}"
+        ):
+            planned(tree, *several, out=out)
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tree):
+    (tree / "old.mkv").mkdir()
+    assert planned(tree, "x/a.mp4", out="old.mkv") == {"x/a.mp4": "old.mkv/a.mp4.npz"}
+    assert planned(tree, "x/a.mp4", out="run.2") == {"x/a.mp4": "run.2/a.mp4.npz"}
+
+
 def test_names_of_films_come_back():
     assert [film_name(n) for n in ("a.mp4.npz", "a.mkv.npz", "a.npz", "a.MP4.npz", "a.mp4")] == [
         "a.mp4", "a.mkv.mp4", "a.mp4", "a.MP4", "a.mp4.mp4"
@@ -75,16 +91,32 @@ def test_a_bad_film_is_reported_and_the_others_go_on(tmp_path, capsys):
         full = OSError(28, "No space left on device", str(job.target))
         if error := {"3": ValueError("odd"), "4": TypeError("odder"), "5": full}.get(job.source.stem):
             raise error
-        return f"wrote {job.target}"
+        return Made(f"wrote {job.target}", "a scratch" if job.source.stem == "7" else None)
 
     assert work_through(jobs_of(tmp_path, 9), lambda: Models(None, None), work) == Tally(written=6, failed=3)
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 6
+    assert out.splitlines() == [f"wrote {tmp_path}/{i}.npz" for i in (0, 1, 2, 6, 7, 8)]
     assert "Traceback" not in err
-    odd, odder, full = sorted(err.splitlines(), key=lambda line: ("space" in line, "TypeError" in line))
+    odd, odder, full, scratch = err.splitlines()
     assert odd == f"error: {tmp_path}/3.mp4: odd"
     assert odder.startswith(f"error: {tmp_path}/4.mp4: TypeError: odder; this is a bug of videopoet_jax")
     assert "no space left" in full and f"{tmp_path}/5.npz" in full
+    assert scratch == f"error: {tmp_path}/7.mp4: a scratch"
+
+
+def test_films_are_reported_in_their_order_whichever_ends_first(tmp_path, capsys):
+    ended = threading.Event()
+
+    def work(job, models, until_stopped):
+        if job.source.stem == "0":
+            ended.wait(60)
+        if job.source.stem == "1":
+            ended.set()
+        raise ValueError("odd")
+
+    assert work_through(jobs_of(tmp_path, 2), lambda: Models(None, None), work) == Tally(written=0, failed=2)
+    assert ended.is_set()
+    assert capsys.readouterr().err.splitlines() == [f"error: {tmp_path}/{i}.mp4: odd" for i in (0, 1)]
 
 
 def test_debug_shows_where_a_film_failed(tmp_path, capsys):
@@ -106,7 +138,7 @@ def test_every_device_has_its_models_and_its_films(tmp_path):
         here = jax.numpy.zeros(1).devices()
         assert here == models.video.devices()
         seen.append(*here)
-        return ""
+        return Made("")
 
     jobs = jobs_of(tmp_path, STREAMS * len(devices))
     work_through(jobs, lambda: Models(jax.numpy.zeros(1), None), work)
@@ -116,7 +148,8 @@ def test_every_device_has_its_models_and_its_films(tmp_path):
 def test_stopping_ends_the_films_that_are_under_way(tmp_path, monkeypatch):
     given = []
 
-    def stopped(_):
+    def stopped(future):
+        begun.wait()
         raise KeyboardInterrupt
 
     def work(job, models, until_stopped):
@@ -124,10 +157,10 @@ def test_stopping_ends_the_films_that_are_under_way(tmp_path, monkeypatch):
             given.append(i)
             if i == 100:
                 begun.set()
-        return ""
+        return Made("")
 
     begun = threading.Event()
-    monkeypatch.setattr("videopoet_jax.cli.films.as_completed", lambda _: begun.wait() and stopped(_))
+    monkeypatch.setattr("concurrent.futures.Future.result", stopped)
     with pytest.raises(KeyboardInterrupt):
         work_through(jobs_of(tmp_path, 3), lambda: Models(None, None), work)
     assert 100 <= max(given) < 10**9 - 1

@@ -61,16 +61,23 @@ def test_every_command_that_help_lists_has_help(name, capsys):
         (["generate", "a red 3", "--model", "nowhere"], "'nowhere': neither a shipped model"),
         (["generate", "a red 3", "--out", "clip.avi"], "clips are written as mp4"),
         (["generate", "a red 3", "--out", "/dev/null/clip.mp4"], "/dev/null"),
+        (["generate", "a red 3", "--model", "nowhere", "--out", "new/deep/clip.mp4"], "neither a shipped model"),
         (["generate", "--prompts-file", "missing.txt"], "missing.txt: no such file"),
         (["generate", "one", "--prompts-file", "missing.txt"], "both were given"),
         (["generate", "--seed", "three"], "'three' is not a valid integer"),
         (["reconstruct", "missing.mp4", "--out", "x.mp4"], "missing.mp4"),
         (["reconstruct", "missing.mp4", "--out", "x.mp4", "--json", "/dev/null/x"], "/dev/null"),
         (["tokenize", "missing.mp4", "--out", "x.npz"], "missing.mp4: no such file or folder"),
+        (["reconstruct", "missing.mp4", "--out", "new/x.mp4", "--json", "other/x.json"], "missing.mp4"),
         (["tokenize", ".", "--out", "x"], "no files in it"),
+        (["tokenize", ".", "--out", "q.mkv"], "--out q.mkv: a file that is no .npz; name it q.npz, or name a folder."),
         (["tokenize", ".", "--out", "x.npz"], "x.npz: names one file"),
         (["tokenize", ".", "--out", "x", "--fps", "0"], "0.0 is not in the range"),
         (["detokenize", "missing.npz", "--out", "x.mp4"], "missing.npz: no such file or folder"),
+        (
+            ["detokenize", ".", "--out", "x.mkv"],
+            "--out x.mkv: a file that is no .mp4; name it x.mp4, or name a folder.",
+        ),
         (["evaluate", "nano", "--json", "/dev/null/x"], "/dev/null"),
         (["evaluate", "nano", "--clips", "c", "--sheet", "s.png"], "--sheet with --clips"),
         (["train", "--config", "lm:nano", "--workdir", "w", "--minutes", "nan"], "--minutes nan: a number above 0"),
@@ -99,8 +106,19 @@ def test_files_that_are_no_videos_are_one_line(tmp_path, capsys):
     empty.touch()
     text.write_text("not a video")
     for path in (empty, text, tmp_path):
-        assert path.name in fails(["reconstruct", path, "--out", tmp_path / "x.mp4"], capsys)
-    assert not (tmp_path / "x.mp4").exists()
+        assert path.name in fails(["reconstruct", path, "--out", tmp_path / "new" / "x.mp4"], capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_films_of_which_none_is_made_leave_no_folder(tmp_path, capsys):
+    (tmp_path / "films" / "b").mkdir(parents=True)
+    for name in ("a.mp4", "b/c.mp4"):
+        (tmp_path / "films" / name).write_text("not a video")
+    with pytest.raises(SystemExit):
+        main(["tokenize", str(tmp_path / "films"), "--out", str(tmp_path / "new" / "codes")])
+    first, second = capsys.readouterr().err.splitlines()
+    assert "a.mp4" in first and "b/c.mp4" in second
+    assert [path.name for path in tmp_path.iterdir()] == ["films"]
 
 
 def test_a_prompts_file_must_hold_prompts_in_utf8(tmp_path, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from videopoet_jax.cli.films import Job, Models, Tally, conclude, digests, load, plan, work_through
+from videopoet_jax.cli.films import Job, Made, Models, Tally, conclude, digests, load, plan, work_through
 from videopoet_jax.cli.targets import check_targets
 
 LATENTS_READ, SOUND_READ = 64, 1_024  # ours: codes are small, so seconds of them at a time
@@ -73,7 +73,7 @@ class Detokenize:
     def __init__(self, model: str, speaks: dict[str, str]) -> None:
         self.model, self.speaks = model, speaks
 
-    def __call__(self, job: Job, models: Models, until_stopped) -> str:
+    def __call__(self, job: Job, models: Models, until_stopped) -> Made:
         from videopoet_jax.data.code_files import CodeFile
         from videopoet_jax.data.media import VideoWriter
 
@@ -92,7 +92,7 @@ class Detokenize:
                     writer.write(video[: film.frames - writer.frames_written])
                     if film.sample_rate:
                         _write_sound(writer, sound, film.frames)
-        return f"wrote {job.target}: {film.frames} frames of {film.height}×{film.width}"
+        return Made(f"wrote {job.target}: {film.frames} frames of {film.height}×{film.width}")
 
     def _check(self, file, models: Models) -> None:
         """Refuses the codes of other models, and a picture that is not what its codes stand for."""

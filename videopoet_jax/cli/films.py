@@ -19,7 +19,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,16 +27,24 @@ import click
 import numpy as np
 
 from videopoet_jax.cli.main import in_one_line
-from videopoet_jax.cli.targets import check_targets
+from videopoet_jax.cli.targets import check_targets, leave_none_empty
 from videopoet_jax.layers.tokenizer import Tokenizer
 
 STREAMS = 2  # ours: films at a time on one device
+OTHER_SUFFIXES = frozenset((".npz", ".npy", ".json", ".txt", ".png", ".jpg", ".jpeg", ".webp"))  # no folder's either
 _Item = TypeVar("_Item")
 
 
 class Job(NamedTuple):
     source: Path
     target: Path
+
+
+class Made(NamedTuple):
+    """What became of a film, in words, and what went wrong though it was made."""
+
+    said: str
+    wrong: str | None = None
 
 
 class Tally(NamedTuple):
@@ -100,11 +108,17 @@ def plan(inputs: Collection[Path], out: Path, suffixes: Collection[str], name: C
 
     Raises:
         FileNotFoundError, ValueError: an input that is not there, a folder without films, one name for two films, one
-            file to be written for several.
+            file to be written for several, or one of another kind.
     """
+    from videopoet_jax.data.clip_files import SOUND_SUFFIXES
+
     inputs = [Path(os.path.abspath(path)) for path in inputs]
-    ending = Path(name("film")).suffix
-    if out.suffix.lower() == ending and not out.is_dir():
+    ending, suffix = Path(name("film")).suffix, out.suffix.lower()
+    if suffix != ending and not out.is_dir() and (out.exists() or suffix in SOUND_SUFFIXES | OTHER_SUFFIXES):
+        raise ValueError(
+            f"--out {out}: a file that is no {ending}; name it {out.with_suffix(ending).name}, or name a folder."
+        )
+    if suffix == ending and not out.is_dir():
         if len(inputs) > 1 or inputs[0].is_dir():
             raise ValueError(f"--out {out}: names one file; name a folder for the films of a folder, or for several.")
         jobs = [Job(source, out) for source in _sources(inputs, suffixes)]
@@ -118,7 +132,8 @@ def plan(inputs: Collection[Path], out: Path, suffixes: Collection[str], name: C
         other = jobs.setdefault(job.target, job)
         if other.source != source:
             raise ValueError(f"{other.source} and {source}: both would be {job.target}; rename one of them.")
-    check_targets(*(job.target for job in list(jobs.values())[:1]))
+    leave_none_empty({target.parent for target in jobs})
+    check_targets(*list(jobs)[:1])
     return list(jobs.values())
 
 
@@ -162,10 +177,10 @@ def load(model: str, parts: Collection[str]) -> Models:
 def work_through(
     jobs: Collection[Job],
     load: Callable[[], Models],
-    work: Callable[[Job, Models, Callable[[Iterable[_Item]], Iterator[_Item]]], str],
+    work: Callable[[Job, Models, Callable[[Iterable[_Item]], Iterator[_Item]]], Made],
     debug: bool = False,
 ) -> Tally:
-    """Does all jobs, says what each has given, and reports on stderr those that fail; the others go on.
+    """Does all jobs, says in their order what each has given, on stderr where one fails; the others go on.
 
     `work` gets a function too, which hands on the items of an iterable until the user stops the command. `debug` shows
     the traceback of what fails.
@@ -180,7 +195,7 @@ def work_through(
                 raise RuntimeError("stopped")
             yield item
 
-    def do(job: Job) -> str:
+    def do(job: Job) -> Made:
         device, models = place = places.get()
         try:
             with jax.default_device(device):
@@ -196,22 +211,29 @@ def work_through(
     for place in held * STREAMS:
         places.put(place)
     with ThreadPoolExecutor(STREAMS * max(1, len(devices))) as pool:
-        running = {pool.submit(do, job): job for job in jobs}
         try:
-            for done in as_completed(running):
+            for job, future in [(job, pool.submit(do, job)) for job in jobs]:
                 try:
-                    click.echo(done.result())
+                    made = future.result()
                 except Exception as error:  # whatever is wrong with one film, or with us, the others are not lost
                     failed += 1
                     if debug:
                         traceback.print_exception(error)
-                    words, path = in_one_line(error), running[done].source
-                    click.echo(f"error: {words}" if str(path) in words else f"error: {path}: {words}", err=True)
+                    complain(job, in_one_line(error))
+                else:
+                    if made.wrong:
+                        complain(job, made.wrong)
+                    click.echo(made.said)
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Tally(len(jobs) - failed, failed)
+
+
+def complain(job: Job, words: str) -> None:
+    """One line on stderr, which names the film."""
+    click.echo(f"error: {words}" if str(job.source) in words else f"error: {job.source}: {words}", err=True)
 
 
 def conclude(total: int, tally: Tally, report: Path | None, **figures: Any) -> None:

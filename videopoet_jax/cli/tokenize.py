@@ -18,6 +18,7 @@ import numpy as np
 
 from videopoet_jax.cli.films import (
     Job,
+    Made,
     Models,
     Tally,
     check_sides,
@@ -131,7 +132,7 @@ class Tokenize:
     def __init__(self, speaks: dict[str, str], options: dict, chunk_frames: int, total: Totals) -> None:
         self.speaks, self.options, self.chunk_frames, self.total = speaks, options, chunk_frames, total
 
-    def __call__(self, job: Job, models: Models, until_stopped) -> str:
+    def __call__(self, job: Job, models: Models, until_stopped) -> Made:
         from videopoet_jax.data.clip_store import ArrayStore
         from videopoet_jax.data.code_files import Film, write_codes
         from videopoet_jax.data.media import iterate_frames, probe
@@ -150,8 +151,7 @@ class Tokenize:
             try:
                 audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
             except ValueError as error:  # damage, or values that are no sound: the picture is not lost with it
-                lost = in_one_line(error).removeprefix(f"{job.source}: ")
-                click.echo(f"error: {job.source}: made without its sound: {lost}", err=True)
+                lost = f"made without its sound: {in_one_line(error).removeprefix(f'{job.source}: ')}"
         film = Film(
             frames=frames.count,
             height=height,
@@ -171,7 +171,8 @@ class Tokenize:
         else:
             left_out = info.has_audio and models.audio is None
             sound = "its sound left out, the model has none" if left_out else "no sound"
-        return f"wrote {job.target}: {frames.count} frames of {height}×{width} as codes {list(video.shape)}, {sound}"
+        size = f"{frames.count} frames of {height}×{width}"
+        return Made(f"wrote {job.target}: {size} as codes {list(video.shape)}, {sound}", lost)
 
     def _sound(self, source: Path, tokenizer, frames: int, until_stopped, store) -> np.ndarray | None:
         """The codes of the sound beside the picture; what lasts less than a frame is none.
