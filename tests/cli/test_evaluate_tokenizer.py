@@ -38,7 +38,32 @@ def test_the_command_writes_what_it_prints(folder, tmp_path, monkeypatch, capsys
     assert nano["bits_per_pixel"] == pytest.approx(18 * 18 / (9 * 32 * 48)) and nano["vocabulary_size"] == 2**18
     assert 1 <= nano["codes_used"] <= 5 * 18 and nano["psnr"]["value"] > 10 and nano["motion"] > 0 == still["motion"]
     assert (figures["clips"], figures["videos"], len(figures["left_out"]), figures["frames"]) == (5, 2, 1, 9)
-    assert f"| nano | {nano['psnr']['value']:.2f} |" in printed.out and "left out: 1." in printed.out
+    assert f"| nano | {nano['psnr']['value']:.2f} |" in printed.out
+    assert printed.out.endswith("\nVideos: 2 of 3, at 8 frames a second; left out: 1.\n")
+
+
+def test_the_videos_that_a_limit_leaves_unread_are_told(folder, tmp_path, monkeypatch, capsys):
+    judges = reconstruction.Judges(
+        lambda one, other: np.zeros(len(one)), lambda clips: clips[:, 0, ::32, ::32].reshape(len(clips), -1) / 1.0
+    )
+    monkeypatch.setattr(reconstruction, "load_judges", lambda weights: judges)
+    monkeypatch.setattr("videopoet_jax.cli.evaluate_tokenizer.tokenizer", lambda *_: reconstruction.Copies)
+    main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--height", "32", "--width", "48",
+          "--num-frames", "9", "--limit", "4", "--json", str(tmp_path / "e.json")])  # fmt: skip
+    said = "Videos: 1 of 3, at 8 frames a second; left out: 0; not read, for --limit 4: 2."
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    figures = json.loads((tmp_path / "e.json").read_text())
+    assert (figures["clips"], figures["videos"], figures["videos_given"], figures["limit"]) == (4, 1, 3, 4)
+
+
+def test_too_few_clips_are_refused_before_any_is_copied(folder, monkeypatch, capsys):
+    never = pytest.fail
+    monkeypatch.setattr(reconstruction, "load_judges", lambda weights: reconstruction.Judges(never, never))
+    monkeypatch.setattr("videopoet_jax.cli.evaluate_tokenizer.tokenizer", lambda *_: never)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "tokenizer", str(folder), "--model", "nano", "--weights", "w", "--num-frames", "22"])
+    words = "2 clips: a Fréchet distance and its floor need 4; give longer videos or more of them, or shorter clips."
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {words}"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from videopoet_jax.cli.targets import check_targets
 @click.option("--fps", type=float, default=8.0, show_default=True)
 @click.option("--num-frames", type=click.IntRange(9), default=17, show_default=True, help="Frames of a clip.")
 @click.option("--held-out", is_flag=True, help="Only the end of each video that training on its folder leaves out.")
-@click.option("--limit", type=click.IntRange(4), help="Only the first so many clips.")
+@click.option("--limit", type=click.IntRange(4), help="Only the first so many clips, so those of the first videos.")
 @click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the table's figures.")
 def command(sources, models, weights, height, width, fps, num_frames, held_out, limit, batch_size, report) -> None:
@@ -52,7 +52,10 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
     finally:
         click.echo(err=True)
     click.echo(to_markdown(result))
-    click.echo(f"\nVideos: {videos.used}, at {fps:g} frames a second; left out: {len(videos.left_out)}.")
+    rest = len(paths) - videos.used - len(videos.left_out)
+    unread = f"; not read, for --limit {limit}: {rest}" if limit else ""
+    about = f"{videos.used} of {len(paths)}, at {fps:g} frames a second; left out: {len(videos.left_out)}{unread}."
+    click.echo(f"\nVideos: {about}")
     if report:
         from videopoet_jax.pretrained.files import write_atomically
 
@@ -60,6 +63,8 @@ def command(sources, models, weights, height, width, fps, num_frames, held_out, 
             "fps": fps,
             "held_out": held_out,
             "videos": videos.used,
+            "videos_given": len(paths),
+            "limit": limit,
             "left_out": [str(path) for path in videos.left_out],
         }
         data = json.dumps(figures, indent=1, allow_nan=False)

@@ -13,7 +13,8 @@ difference from the first with its interval: films are drawn anew for all system
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from videopoet_jax.evaluate.resampling import Estimate, Picked, difference, draw
 
 FIGURES = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "fvd": ("FVD", 0)}  # label, digits
 SPLITS, RESAMPLES, SEED, FLOW_EVERY = 20, 200, 0, 3
+LEAST_CLIPS = 4  # two halves of two clips: each has a covariance
 
 Clips = UInt8[np.ndarray, "b t h w 3"]
 
@@ -163,7 +165,11 @@ def evaluate(
     """Scores every system on the same clips, in memory that grows only by 400 features a clip and system.
 
     All batches but the last have one size; the last is filled up with its last clip, so that nothing compiles twice.
+
+    Raises:
+        ValueError: fewer than `LEAST_CLIPS` clips, before anything is computed of them; copies of another shape.
     """
+    batches = _enough(batches)
     tallies = {name: Tally(name) for name in systems}
     real, films, moved, shape, size = [], [], 0.0, None, None
     for batch, names in batches:
@@ -176,13 +182,26 @@ def evaluate(
         for name, copy in systems.items():
             tallies[name].add(full, copy(full), judges, count)
         on_batch(len(films))
-    if len(films) < 4:
-        raise ValueError(f"{len(films)} clips: a Fréchet distance and its floor need 4; give longer videos.")
     features, values = np.concatenate(real), int(np.prod(shape))
     draws = draw_films(films, resamples=RESAMPLES, seed=SEED)
     rows = [tally.row(features, draws, values, moved) for tally in tallies.values()]
     floor = real_floor(features, splits=SPLITS, seed=SEED)
     return Report(rows, len(features), len(set(films)), *shape[:3], floor)
+
+
+def _enough(batches: Iterable[tuple[Clips, list[str]]]) -> Iterator[tuple[Clips, list[str]]]:
+    """The same batches; they are looked at up to the fourth clip at once."""
+    batches, first, count = iter(batches), [], 0
+    while count < LEAST_CLIPS:
+        batch = next(batches, None)
+        if batch is None:
+            raise ValueError(
+                f"{count} clips: a Fréchet distance and its floor need {LEAST_CLIPS}; give longer videos or more of "
+                f"them, or shorter clips."
+            )
+        first.append(batch)
+        count += len(batch[0])
+    return chain(first, batches)
 
 
 def number(value: float | None, digits: int, missing: str = "–", sign: str = "") -> str:
