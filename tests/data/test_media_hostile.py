@@ -57,6 +57,10 @@ def test_what_is_no_video(tmp_path, good):
         read_video(tmp_path / "none.mp4")
 
 
+def test_a_film_without_frames_counts_no_damage(tmp_path):
+    refused(written(tmp_path / "a.y4m", b"YUV4MPEG2 W16 H16 F25:1 Ip C420jpeg\n"), r"could be decoded; get it again\.$")
+
+
 def test_only_local_files_are_opened(tmp_path, good):
     for address in (f"concat:{good}|{good}", "http://127.0.0.1:9/a.mp4", f"file://{good}", f"subfile:,,start,0:{good}"):
         with pytest.raises(MediaError, match="only local files"):

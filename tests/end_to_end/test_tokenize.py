@@ -292,6 +292,10 @@ def test_codes_of_another_model_are_refused(codes, models, tmp_path, capsys):
         (dict(video=np.full((5, 4, 4), -1, np.int32)), "codes -1 … -1"),
         (dict(audio=np.full((9, 2), 16, np.int32)), "codes from 16 to 16"),
         (dict(sample_rate=8_000), "sound of 8000 Hz, its tokenizer's is 16000"),
+        (
+            dict(audio=np.zeros((89, 2), np.int32)),
+            "1.78 s of sound, 1.75 s of picture, which must last as long; make it",
+        ),
         (dict(fps=np.nan), "14 frames at nan a second"),
         (dict(frames=-4), "-4 frames at"),
     ],
@@ -300,6 +304,13 @@ def test_codes_that_do_not_fit_are_refused(codes, models, tmp_path, capsys, chan
     np.savez(tmp_path / "bad.npz", **arrays(codes / "a.mkv.npz") | change)
     assert leaves(["detokenize", tmp_path / "bad.npz", "--out", tmp_path / "a.mp4", "--model", models]) == 2
     assert words in capsys.readouterr().err and os.listdir(tmp_path) == ["bad.npz"]
+
+
+def test_sound_may_fill_the_frame_in_which_the_picture_ends(codes, models, tmp_path):
+    """14 frames at 8 a second are 87.5 frames of sound."""
+    np.savez(tmp_path / "a.npz", **arrays(codes / "a.mkv.npz") | dict(audio=np.zeros((88, 2), np.int32)))
+    main(["detokenize", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.mp4"), "--model", str(models)])
+    assert probe(tmp_path / "a.mp4").frames == 14 and len(read_audio(tmp_path / "a.mp4")) == 28_000
 
 
 def test_a_model_without_sound_leaves_it_out(films, tmp_path):

@@ -1,11 +1,13 @@
 """`videopoet detokenize`: npz files of codes → mp4 films with sound, in constant memory.
 
 What was filled up for the last latent is cut off, and sound shorter than the picture ends in silence: the film has as
-many frames as were read. A film carries the digest of the codes it was made from. By that a second run knows it; and
-a film without one, such as the original, is never written over.
+many frames as were read. Longer sound is refused. A film carries the digest of the codes it was made from. By that a
+second run knows it; and a film without one, such as the original, is never written over.
 """
 
 import hashlib
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -84,8 +86,9 @@ class Detokenize:
             )
         with CodeFile(job.source) as file:
             film, made_from = file.film, mark(job.source)
-            self._check(file, models)
-            with VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate, comment=made_from) as writer:
+            writer = VideoWriter(job.target, fps=film.fps, sample_rate=film.sample_rate, comment=made_from)
+            self._check(file, models, writer.fps)
+            with writer:
                 codes = until_stopped(file.video(LATENTS_READ))
                 sound = models.audio.decode_pieces(file.audio(SOUND_READ)) if film.sample_rate else iter(())
                 for video in models.video.decode_pieces(codes):
@@ -94,8 +97,8 @@ class Detokenize:
                         _write_sound(writer, sound, film.frames)
         return Made(f"wrote {job.target}: {film.frames} frames of {film.height}×{film.width}")
 
-    def _check(self, file, models: Models) -> None:
-        """Refuses the codes of other models, and a picture that is not what its codes stand for."""
+    def _check(self, file, models: Models, fps: Fraction) -> None:
+        """Refuses the codes of other models, a picture that is not what its codes stand for, sound beyond its end."""
         film = file.film
         for part in ("video_tokenizer", "audio_tokenizer"):
             wanted, have = getattr(film, part), self.speaks.get(part)
@@ -111,10 +114,19 @@ class Detokenize:
                 f"{file.path}: codes {list(file.video_shape)} for {film.frames} frames of {film.height}×{film.width}, "
                 f"which have {list(expected)}; make it anew with `videopoet tokenize`."
             )
-        if film.sample_rate is not None and film.sample_rate != models.audio.sample_rate:
+        if film.sample_rate is None:
+            return
+        if film.sample_rate != models.audio.sample_rate:
             raise ValueError(
                 f"{file.path}: sound of {film.sample_rate} Hz, its tokenizer's is {models.audio.sample_rate}; make it "
                 "anew with `videopoet tokenize`."
+            )
+        picture = film.frames / fps  # seconds
+        one = Fraction(models.audio.samples_per_frame, film.sample_rate)
+        if file.audio_shape[0] > math.ceil(picture / one):
+            raise ValueError(
+                f"{file.path}: {file.audio_shape[0] * float(one):.2f} s of sound, {float(picture):.2f} s of picture, "
+                "which must last as long; make it anew with `videopoet tokenize`."
             )
 
 

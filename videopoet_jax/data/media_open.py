@@ -184,7 +184,8 @@ def decoded(
         given, damaged = given + len(frames), damaged + sum(frame.is_corrupt for frame in frames)
         yield from frames
     if not given:
-        raise MediaError(f"{os.fspath(path)}: nothing could be decoded ({damaged} damaged parts); get it again.")
+        parts = f" ({damaged} damaged parts)" if damaged else ""
+        raise MediaError(f"{os.fspath(path)}: nothing could be decoded{parts}; get it again.")
     if damaged:
         _LOG.warning("%s: %d damaged parts passed over or patched up; the rest was read.", os.fspath(path), damaged)
 
