@@ -162,6 +162,25 @@ def test_minutes_become_steps_and_are_kept(tmp_path, capsys):
     assert (tmp_path / "checkpoints" / f"{steps:08d}").is_dir()
 
 
+def test_shortened_warmups_are_told_and_written_into_the_config(capsys):
+    from videopoet_jax.cli.train import of_adversary, state_warmups
+
+    config = load_config("video_tokenizer:base", ("train.steps=30_000",))
+    assert (config.train.warmup_steps, config.adversary.start) == (5_000, 20_000)
+    state_warmups(config, with_adversary=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "train.warmup_steps 5000 → 3000, a tenth of 30000 steps",
+        "adversary.warmup_steps 5000 → 1000, a tenth of 10000 steps",
+    ]
+    assert (config.train.warmup_steps, config.adversary.warmup_steps) == (3_000, 1_000)
+    assert of_adversary(config)["warmup_steps"] == 1_000
+    state_warmups(config, with_adversary=True)
+    assert capsys.readouterr().out == ""
+    whole = load_config("video_tokenizer:base")
+    state_warmups(whole, with_adversary=True)
+    assert capsys.readouterr().out == "" and "warmup_steps" not in whole.adversary
+
+
 @pytest.mark.parametrize("rate", [0.0, -1e-3])
 def test_a_rate_at_which_nothing_is_learned_is_refused(rate):
     from videopoet_jax.cli.train import optimizer_of

@@ -115,11 +115,27 @@ def optimizer_of(train):
     )
 
 
-def adversary_optimizer_of(config):
-    """The optimizer of a config's `adversary`; what that does not name is as in `train`, less the steps it sits out."""
+def of_adversary(config) -> dict:
+    """The numbers of a config's `adversary`; what that does not name is as in `train`, less the steps it sits out."""
     chosen, train = config.adversary, config.train
     numbers = {name: chosen.get(name, value) for name, value in train.items()}
-    return optimizer_of({**numbers, "steps": train.steps - chosen.start})
+    return {**numbers, "steps": train.steps - chosen.start}
+
+
+def adversary_optimizer_of(config):
+    """The optimizer of a config's `adversary`."""
+    return optimizer_of(of_adversary(config))
+
+
+def state_warmups(config, with_adversary: bool) -> None:
+    """Writes the warm-ups that are used into the config, for its checkpoints to say, and tells of the shortened."""
+    players = {"train": config.train, **({"adversary": of_adversary(config)} if with_adversary else {})}
+    for name, numbers in players.items():
+        before, used = numbers["warmup_steps"], warmup_of(numbers)
+        if used < before:
+            click.echo(f"{name}.warmup_steps {before} → {used}, a tenth of {numbers['steps']} steps")
+            with config.unlocked():  # an adversary that had none of its own has one now
+                config[name].warmup_steps = used
 
 
 class Run:
@@ -219,11 +235,8 @@ class Run:
         from videopoet_jax.parallel.processes import alone, own_copy
         from videopoet_jax.training.loop import fit
 
-        train = self.config.train
-        if (shorter := warmup_of(train)) < train.warmup_steps:
-            click.echo(f"train.warmup_steps {train.warmup_steps} → {shorter}, a tenth of {train.steps} steps")
-            train.warmup_steps = shorter
         state, step = self.begin()
+        state_warmups(self.config, with_adversary=self.recipe.adversary is not None)
         pictures = workdir / "pictures"
 
         def preview(state):
