@@ -58,7 +58,7 @@ def test_a_model_that_shall_learn_to_denoise_starts_as_one_that_cannot(tmp_path)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, wanted)
     assert np.all(params["film"]["gamma"] == 1) and not np.any(params["film"]["beta"])
     assert extra["codebooks"]["embedding"].shape == (2, 1024, 32)
-    recipe.export(params, extra, tmp_path / "able")
+    recipe.trained(params, extra).save_pretrained(tmp_path / "able")
     plain = recipe_for(load_config("audio_tokenizer:nano", ("data.size=16",)), tmp_path)
     with pytest.raises(ValueError, match="model.denoise False: the weights .* have True .* --set model.denoise=True"):
         plain.start(str(tmp_path / "able"))
