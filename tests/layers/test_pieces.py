@@ -24,4 +24,4 @@ def test_chunks_do_not_depend_on_the_pieces(lengths, first, then):
 
 def test_pieces_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"a piece \[1, 32, 3\] after \[16, 3\] an item: all .* of one size"):
-        list(deal([np.zeros((5, 16, 3)), np.zeros((1, 32, 3))], 3, 2))
+        list(deal(iter([np.zeros((5, 16, 3)), np.zeros((1, 32, 3))]), 3, 2))
