@@ -27,6 +27,7 @@ from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 from videopoet_jax.audio.chunks import Chunks, blocks
 from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.layers.precision import products_in
+from videopoet_jax.layers.tokenizer import fits
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
 
@@ -161,7 +162,7 @@ class AudioTokenizer:
             ValueError: another shape, empty, shorter than a frame, not floating point, not finite, louder than
                 `LOUDEST`, too many levels, or a tokenizer that cannot denoise.
         """
-        waveform = _checked_sound(waveform, "s", "b s")
+        waveform = _checked_sound(waveform, "[s]", "[b s]")
         sound = np.atleast_2d(waveform)
         if len(sound) == 0 or sound.shape[1] < self.samples_per_frame:
             remedy = f"pad it with zeros to at least {self.samples_per_frame}"
@@ -184,7 +185,7 @@ class AudioTokenizer:
             ValueError: no integers of that shape, no frames, more levels than the tokenizer has, or a code outside
                 its codebook.
         """
-        given = self._checked_codes(codes, "f q", "b f q")
+        given = self._checked_codes(codes, "[f q]", "[b f q]")
         codes = given if given.ndim == 3 else given[None]
         if codes.size == 0:
             raise ValueError(
@@ -205,7 +206,7 @@ class AudioTokenizer:
                 levels; a tokenizer that cannot denoise.
         """
         wanted = self._checked_levels(levels)
-        framed = blocks((_checked_sound(piece, "s") for piece in pieces), self.samples_per_frame)
+        framed = blocks((_checked_sound(piece, "[s]") for piece in pieces), self.samples_per_frame)
         for codes in self._encoder(denoise).stream(framed):
             yield codes[:, :wanted]
 
@@ -216,7 +217,7 @@ class AudioTokenizer:
             ValueError: a piece that is not integers [f q], has more levels than the tokenizer, or a code outside its
                 codebook.
         """
-        checked = (self._checked_codes(piece, "f q") for piece in pieces)
+        checked = (self._checked_codes(piece, "[f q]") for piece in pieces)
         for sound in self._decode.stream(codes for codes in checked if len(codes)):
             yield np.clip(sound.reshape(-1), -1.0, 1.0)
 
@@ -250,8 +251,8 @@ class AudioTokenizer:
     def _checked_codes(self, codes: Any, *shapes: str) -> Int[np.ndarray, "*b f q"]:
         """The codes as int32, if they have one of these shapes and are this tokenizer's."""
         codes = np.asarray(codes)
-        if not _has_shape(codes, shapes) or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers {_told(shapes)}.")
+        if not fits(codes, *shapes) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: give integers {' or '.join(shapes)}.")
         self._checked_levels(codes.shape[-1])
         low, high = (codes.min(), codes.max()) if codes.size else (0, 0)
         if low < 0 or high >= self.vocabulary_size:
@@ -265,8 +266,10 @@ class AudioTokenizer:
 def _checked_sound(sound: Any, *shapes: str) -> Float[np.ndarray, "*b s"]:
     """The sound as float32, if it has one of these shapes and values that can be sound."""
     sound = np.asarray(sound)
-    if not _has_shape(sound, shapes):
-        raise ValueError(f"sound of shape {sound.shape}: give {_told(shapes)}, of one channel; average the channels.")
+    if not fits(sound, *shapes):
+        raise ValueError(
+            f"sound of shape {sound.shape}: give {' or '.join(shapes)}, of one channel; average the channels."
+        )
     if not np.issubdtype(sound.dtype, np.floating):
         raise ValueError(f"sound of type {sound.dtype}: need float in [-1, 1]; divide 16-bit integers by 32768.")
     if not np.isfinite(sound).all():
@@ -278,15 +281,6 @@ def _checked_sound(sound: Any, *shapes: str) -> Float[np.ndarray, "*b s"]:
             "32768, or turn it down."
         )
     return sound.astype(np.float32)
-
-
-def _has_shape(array: np.ndarray, shapes: tuple[str, ...]) -> bool:
-    return array.ndim in [len(shape.split()) for shape in shapes]
-
-
-def _told(shapes: tuple[str, ...]) -> str:
-    """`("f q", "b f q") → "[f q] or [b f q]"`"""
-    return " or ".join(f"[{shape}]" for shape in shapes)
 
 
 def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:

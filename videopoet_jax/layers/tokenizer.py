@@ -12,6 +12,11 @@ from jax import Array
 from numpy import ndarray
 
 
+def fits(array: ndarray | Array, *shapes: str) -> bool:
+    """Whether it has as many dimensions as one of the shapes: `[5 4 4], "[t h w]" → True`"""
+    return array.ndim in [len(shape.split()) for shape in shapes]
+
+
 @runtime_checkable
 class Encoded(Protocol):
     """What `encode` gives: the codes, and whatever else a tokenizer has to tell."""

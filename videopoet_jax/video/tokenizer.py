@@ -27,6 +27,7 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from videopoet_jax.layers.precision import cast_network, compute_dtype
+from videopoet_jax.layers.tokenizer import fits
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
 from videopoet_jax.video.blocks import Size3
@@ -181,7 +182,7 @@ class VideoTokenizer:
         wanted = f"give integers {' or '.join(shapes)}"
         if not isinstance(codes, np.ndarray | Array):
             raise ValueError(f"codes of type {type(codes).__name__}: {wanted}; of what `encode` returns, its `.codes`.")
-        if not jnp.issubdtype(codes.dtype, jnp.integer) or not _fits(codes, shapes):
+        if not jnp.issubdtype(codes.dtype, jnp.integer) or not fits(codes, *shapes):
             raise ValueError(f"codes {codes.dtype} {list(codes.shape)}: {wanted}.")
         low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
         if low < 0 or high >= self.vocabulary_size:
@@ -196,13 +197,8 @@ def _checked_pixels(video: Any, *shapes: str) -> np.ndarray | Array:
     wanted = f"give uint8 {' or '.join(shapes)}."
     if not isinstance(video, np.ndarray | Array):
         raise ValueError(f"video of type {type(video).__name__}: {wanted}")
-    if video.dtype != np.uint8 or not _fits(video, shapes) or video.shape[-1] != 3:
+    if video.dtype != np.uint8 or not fits(video, *shapes) or video.shape[-1] != 3:
         raise ValueError(f"video {video.dtype} {list(video.shape)}: {wanted}")
     if video.ndim == 5 and len(video) == 0:
         raise ValueError(f"video {list(video.shape)}: a batch of no clips; give at least one.")
     return video
-
-
-def _fits(array: np.ndarray | Array, shapes: tuple[str, ...]) -> bool:
-    """Whether the array has as many dimensions as one of the shapes: `[5 4 4], ("[t h w]",) → True`"""
-    return array.ndim in [len(shape.split()) for shape in shapes]
