@@ -58,8 +58,8 @@ def save_rate_figure(
             axis.set_visible(number <= len(panels))
             axis.set_xscale("log", base=2)
             axis.grid(alpha=0.25, linewidth=0.5)
-            axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}")
-            axis.tick_params(length=2)
+            axis.xaxis.set_major_formatter(lambda x, _: f"{x:.2g}")
+            axis.tick_params(length=2, labelsize=7)
             axis.margins(y=0.1)
             if number + _ACROSS > len(panels):
                 axis.set_xlabel("bits per pixel")
