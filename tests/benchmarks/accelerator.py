@@ -1,10 +1,14 @@
 """How fast is the video tokenizer on a GPU, against a twin in PyTorch? By `./launch/benchmark.sh accelerator [NAME …]`.
 
-Clips of 17×128×128 in bfloat16, from uint8 in the host's memory to codes and back, on the one GPU that both libraries
-find. Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load, clips, frames_per_second,
-tflops, mfu, versions}: medians of runs in turns after a warm-up; the peer is the twin compiled by PyTorch. FLOPs are
-those of the twin's convolutions, for both sides; mfu is their share of PEAKS, the dense bfloat16 rate that the maker
-states.
+Clips of 17×128×128 in bfloat16, on the one GPU that both libraries find. `encode` and `decode` go from uint8 in the
+host's memory to codes and back; the peer is the twin compiled by PyTorch. `step` is a training step of the config as it
+is, with LPIPS (weights drawn, for they cost the same) and the discriminator, without a peer.
+
+Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load, clips, frames_per_second, gib,
+tflops, mfu, versions}: medians of runs in turns after a warm-up; gib is the most that our side held. FLOPs are those of
+the twins' convolutions, for both sides: of a step three times a pass through the tokenizer and eight through the
+discriminator (which passes a gradient on, and learns from two clips), nothing that is computed again. mfu is their
+share of PEAKS, the dense bfloat16 rate that the maker states.
 """
 
 import argparse
@@ -26,6 +30,8 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "B200": 2
 
 
 def our_side(way: str, variant: str):
+    if way == "step":
+        return ours.recipe_step(variant, CLIPS[variant], SIZE)
     clip = (CLIPS[variant], *SIZE)
     return {"encode": ours.video_encode, "decode": ours.video_decode}[way](variant, clip, dtype="bfloat16")
 
@@ -37,15 +43,21 @@ def twin_side(way: str, variant: str):
 
 
 def flops(way: str, variant: str) -> float:
-    """Of one clip, counted by PyTorch over the twin's shapes; nothing is computed."""
+    """Of one clip, counted by PyTorch over the twins' shapes; nothing is computed."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from twins import magvit2
 
+    if way == "step":
+        return 3 * (flops("encode", variant) + flops("decode", variant)) + 8 * flops("judge", variant)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = magvit2.Tokenizer(WIDTHS[variant])
-        latent = (1, 18, 1 + (SIZE[0] - 1) // 4, SIZE[1] // 8, SIZE[2] // 8)
-        model.encoder(torch.empty(1, 3, *SIZE)) if way == "encode" else model.decoder(torch.empty(latent))
+        if way == "encode":
+            model.encoder(torch.empty(1, 3, *SIZE))
+        elif way == "decode":
+            model.decoder(torch.empty(1, 18, 1 + (SIZE[0] - 1) // 4, SIZE[1] // 8, SIZE[2] // 8))
+        else:
+            magvit2.Discriminator(128, SIZE[1] // 32 * SIZE[2] // 32)(torch.empty(1, 3, *SIZE))
     return counter.get_total_flops()
 
 
@@ -56,23 +68,31 @@ CASES = {
     }
     for variant in WIDTHS
     for way in ("encode", "decode")
-}
+} | {"base-step": {"ours": functools.partial(our_side, "step", "base")}}
 
 
-def compare(name: str, gpu: str) -> contest.Contestant:
+def gpu_mb() -> float:
+    """The most of the GPU's memory that JAX held, 0 where PyTorch computes."""
+    if "jax" not in sys.modules:
+        return 0.0
+    import jax
+
+    return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
+
+
+def compare(name: str, gpu: str) -> None:
     """Runs a case and prints its line."""
     variant, way = name.split("-")
-    sides = contest.contest(HERE, name, list(CASES[name]), ROUNDS, SETTINGS)
-    mine, peer = (sides[side].median for side in CASES[name])
+    sides = contest.contest(HERE, name, list(CASES[name]), ROUNDS, SETTINGS, together=True)
+    mine, peer = sides["ours"].median, sides["compiled twin"].median if len(sides) > 1 else None
     clips, rate = CLIPS[variant], CLIPS[variant] * flops(way, variant) / mine
     peak = next((peak for chip, peak in PEAKS.items() if chip in gpu), None)
     contest.line(
-        f"{variant} {way}s {clips} × {'×'.join(map(str, SIZE))} on {gpu}, against the compiled twin",
+        f"{variant} {way}s {clips} × {'×'.join(map(str, SIZE))} on {gpu}" + ", against the compiled twin" * bool(peer),
         mine, peer, "s", GOAL,
-        clips=clips, frames_per_second=round(clips * SIZE[0] / mine), tflops=round(rate / 1e12, 1),
-        mfu=peak and round(rate / peak, 3),
+        clips=clips, frames_per_second=round(clips * SIZE[0] / mine), gib=round(sides["ours"].peak_mb / 1024, 1),
+        tflops=round(rate / 1e12, 1), mfu=peak and round(rate / peak, 3),
     )  # fmt: skip
-    return sides["ours"]
 
 
 def main() -> None:
@@ -82,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.serve:
         case, side = options.serve
-        return contest.serve(CASES[case][side])
+        return contest.serve(CASES[case][side], gpu_mb)
     if unknown := set(options.names) - set(CASES):
         parser.error(f"{', '.join(sorted(unknown))}: unknown; use {', '.join(CASES)}.")
     import torch

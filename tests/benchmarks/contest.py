@@ -27,8 +27,16 @@ ON_CPU = {"OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
 AT_LEAST = 0.3  # seconds: what takes less is run several times, and the time shared
 
 
-def serve(prepare: Callable[[], Callable[[], object]]) -> None:
-    """The contestant's side: `prepare()` gives the work, a function without arguments that returns when it is done."""
+def peak_mb() -> float:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def serve(prepare: Callable[[], Callable[[], object]], memory: Callable[[], float] = peak_mb) -> None:
+    """The contestant's side: `prepare()` gives the work, a function without arguments that returns when it is done.
+
+    `memory` counts the most MiB held so far.
+    """
     work = prepare()
     start = time.perf_counter()
     work()
@@ -44,12 +52,7 @@ def serve(prepare: Callable[[], Callable[[], object]]) -> None:
         for _ in range(times):
             work()
         spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
-        print(json.dumps({k: v / times for k, v in spent.items()} | {"peak_mb": peak_mb()}), flush=True)
-
-
-def peak_mb() -> float:
-    """The most memory that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({k: v / times for k, v in spent.items()} | {"peak_mb": memory()}), flush=True)
 
 
 class Failed(RuntimeError):
@@ -68,6 +71,10 @@ class Contestant:
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.peak_mb = 0.0
+        self.alive = True
+
+    def wait(self) -> None:
+        """Until it is prepared and warm."""
         self.alive = self._process.stdout.readline().strip() == "ready"
 
     def run(self) -> None:
@@ -97,14 +104,23 @@ class Contestant:
 
 
 def contest(
-    script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU
+    script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU, together: bool = False
 ) -> dict[str, Contestant]:
     """All sides of a case, `rounds` times in turns; `settings` are environment variables of theirs.
+
+    They are prepared one after the other, or all `together`, where there are cores enough to compile for both.
 
     Raises:
         Failed: a side ended before its last run; a peer that cannot run has not lost.
     """
-    contestants = {side: Contestant(script, case, side, settings) for side in sides}
+    contestants = {}
+    for side in sides:
+        contestants[side] = Contestant(script, case, side, settings)
+        if not together:
+            contestants[side].wait()
+    if together:
+        for contestant in contestants.values():
+            contestant.wait()
     for _ in range(rounds):
         for contestant in contestants.values():
             contestant.run()

@@ -46,19 +46,22 @@ def video_tokenizer(variant: str, dtype: str):
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}").model
-    return VideoTokenizer(config.to_dict(), random_params(build(config), (1, 1, 16, 16, 3)), dtype=dtype), np
+    params = random_params(build(config), np.zeros((1, 1, 16, 16, 3), np.float32))
+    return VideoTokenizer(config.to_dict(), params, dtype=dtype), np
 
 
-def random_params(model, shape):
+def random_params(model, *inputs):
+    """Drawn by NumPy: JAX would compile a program for every shape."""
     import jax
-    import jax.numpy as jnp
+    import numpy as np
     from flax import linen as nn
 
-    params = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape)))["params"]
-    keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(params))))
+    params = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), *inputs))["params"]
+    rng = np.random.default_rng(0)
 
     def draw(path, leaf):
-        return jax.random.normal(next(keys), leaf.shape) * leaf.shape[-1] ** -0.5 * 0.2 + (path[-1].key == "scale")
+        drawn = rng.standard_normal(leaf.shape, np.float32) * leaf.shape[-1] ** -0.5 * 0.2
+        return drawn + np.float32(path[-1].key == "scale")
 
     return jax.tree_util.tree_map_with_path(draw, params)
 
@@ -82,6 +85,21 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     As the twin's. With `gan` the discriminator learns too; R1 belongs to one of its steps in `r1_every`, and its count
     is set behind the first of them.
     """
+    changes = {"loss": {"perceptual": 0.0, "dtype": "float32"}, "model": {"remat": False}}  # the twin keeps all too
+    return _video_step(variant, clips, size, gan, changes)
+
+
+def recipe_step(variant: str, clips: int, size: tuple[int, int, int]) -> Callable[[], object]:
+    """A training step of the config as it is, with LPIPS and the discriminator; R1 in one of its steps in `r1_every`.
+
+    LPIPS's weights are random, and cost what its own do.
+    """
+    return _video_step(variant, clips, size, True, {})
+
+
+def _video_step(
+    variant: str, clips: int, size: tuple[int, int, int], gan: bool, changes: dict[str, dict]
+) -> Callable[[], object]:
     jax = jax_as_the_command_line("train")
     from types import SimpleNamespace
 
@@ -90,6 +108,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes_of_tokenizers import video_adversary
     from videopoet_jax.cli.train import Run
+    from videopoet_jax.layers.lpips import LPIPS
     from videopoet_jax.layers.objective import ADVERSARY
     from videopoet_jax.training.compilation import CompiledStep
     from videopoet_jax.training.loop import to_devices
@@ -97,15 +116,22 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
     from videopoet_jax.video.model import build, init_params
 
     config = load_config(f"{CONFIGS / 'video_tokenizer.py'}:{variant}")
-    config.loss.perceptual, config.loss.dtype = 0.0, "float32"
+    config.update(changes)
     config.adversary.start = 1  # as everywhere after the start: in a branch
     config.data.num_frames, config.data.height, config.data.width = size
-    config.train.batch_size, config.model.remat = clips, False  # the twin keeps everything too
+    config.train.batch_size = clips
     model, adversary = build(config.model), config.adversary.to_dict() if gan else None
+    perceptual = None
+    if config.loss.perceptual:
+        network, frames = LPIPS("vgg16"), np.zeros((1, *size[1:], 3), np.float32)
+        looks = random_params(network, frames, frames)
+        perceptual = losses.Perceptual(
+            lambda p, a, b: network.apply({"params": p}, a, b), looks, config.loss.perceptual_frames
+        )
     recipe = SimpleNamespace(
         init=functools.partial(init_params, model),
-        loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary),
-        extra=losses.initial_extra(None),
+        loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),
+        extra=losses.initial_extra(perceptual),
         adversary=adversary and video_adversary(config, adversary),
     )
     run = Run(config, recipe, None)

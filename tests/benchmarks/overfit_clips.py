@@ -58,8 +58,8 @@ def main(folder: str, picture: str, steps: str = "600", spec: str = "video_token
     video = chosen(clips(config, "train"))
 
     def preview(params, extra, folder: Path, step: int) -> dict[str, float]:
-        tokenizer = VideoTokenizer(config.model, params, "float32")
-        copies = np.stack([tokenizer.decode(tokenizer.encode(clip).codes, len(clip)) for clip in video])
+        tokenizer = VideoTokenizer(config.model, params, config.loss.dtype)
+        copies = tokenizer.decode(tokenizer.encode(video).codes, video.shape[1])
         rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("copy", c))]
         sheets.save_contact_sheet(picture, rows)
         decibels = quality.psnr_clip(video, copies)
