@@ -11,6 +11,7 @@ from encoded import encode, h264_claiming, moving_square, patched, tone, wav_cla
 from videopoet_jax.data.media import (
     MAX_PIXELS,
     MAX_SIDE,
+    EmptyStream,
     MediaError,
     iterate_frames,
     probe,
@@ -58,7 +59,7 @@ def test_what_is_no_video(tmp_path, good):
 
 
 def test_a_film_without_frames_counts_no_damage(tmp_path):
-    refused(written(tmp_path / "a.y4m", b"YUV4MPEG2 W16 H16 F25:1 Ip C420jpeg\n"), r"could be decoded; get it again\.$")
+    refused(written(tmp_path / "a.y4m", b"YUV4MPEG2 W16 H16 F25:1 Ip C420jpeg\n"), r"of video is empty; give another\b")
 
 
 def test_only_local_files_are_opened(tmp_path, good):
@@ -138,6 +139,15 @@ def test_bombs_of_sound(tmp_path):
         read_audio(path, max_bytes=1_000_000)
     with pytest.raises(MediaError, match="no sound"):
         read_audio(encode(tmp_path / "b.mkv", moving_square(2), "ffv1"))
+
+
+def test_sound_that_is_missing_is_damage_and_no_empty_stream(tmp_path, good):
+    """Cut off behind its header, which claims sound."""
+    data = good.read_bytes()
+    cut = written(tmp_path / "cut.mp4", data[: data.index(b"mdat") + 30])
+    with pytest.raises(MediaError, match=r"cut.mp4: nothing could be decoded; get it again\.") as caught:
+        read_audio(cut)
+    assert not isinstance(caught.value, EmptyStream)
 
 
 def test_a_file_cut_off_gives_what_is_there(tmp_path, good, caplog):

@@ -270,6 +270,25 @@ def test_a_film_whose_sound_is_damaged_is_made_without_it_and_tried_again(models
     assert arrays(codes)["audio"].shape == (50, 2)
 
 
+def test_a_film_with_an_empty_track_of_sound_has_no_sound(models, tmp_path, capsys):
+    film, codes = tmp_path / "a.mkv", tmp_path / "a.npz"
+    with av.open(str(film), "w") as container:
+        picture, _ = container.add_stream("libx264", rate=8), container.add_stream("aac", rate=16_000, layout="mono")
+        picture.height = picture.width = 32
+        picture.pix_fmt = "yuv420p"
+        for pixels in moving_square(9, 32, 32):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(picture.encode(None))
+    assert probe(film).has_audio
+    command = ["tokenize", str(film), "--out", str(codes), "--model", str(models), *SQUARE]
+    main(command)
+    said = capsys.readouterr()
+    assert said.out.startswith(f"wrote {codes}: 9 frames of 32×32 as codes [3, 4, 4], no sound\n") and not said.err
+    assert "audio" not in arrays(codes)
+    main(command)
+    assert "0 written, 1 unchanged, 0 failed" in capsys.readouterr().out
+
+
 def test_codes_of_another_model_are_refused(codes, models, tmp_path, capsys):
     other = save_models(tmp_path / "other", 1)
     assert leaves(["detokenize", codes / "a.mkv.npz", "--out", tmp_path / "a.mp4", "--model", other]) == 2

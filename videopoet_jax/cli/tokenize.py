@@ -135,7 +135,7 @@ class Tokenize:
     def __call__(self, job: Job, models: Models, until_stopped) -> Made:
         from videopoet_jax.data.clip_store import ArrayStore
         from videopoet_jax.data.code_files import Film, write_codes
-        from videopoet_jax.data.media import iterate_frames, probe
+        from videopoet_jax.data.media import EmptyStream, iterate_frames, probe
         from videopoet_jax.sequence.grid import working_size
 
         origin, fps = made_from(job.source, self.speaks, self.options), self.options["fps"]
@@ -150,6 +150,8 @@ class Tokenize:
         if models.audio is not None and info.has_audio:
             try:
                 audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
+            except EmptyStream:  # a track with nothing in it: the film has no sound
+                pass
             except ValueError as error:  # damage, or values that are no sound: the picture is not lost with it
                 lost = f"made without its sound: {in_one_line(error).removeprefix(f'{job.source}: ')}"
         film = Film(
@@ -178,6 +180,7 @@ class Tokenize:
         """The codes of the sound beside the picture; what lasts less than a frame is none.
 
         Raises:
+            EmptyStream: there is nothing in it.
             ValueError: nothing of it can be decoded, or what is decoded is no sound.
         """
         from videopoet_jax.data.media import iterate_audio

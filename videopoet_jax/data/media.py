@@ -17,6 +17,7 @@ from videopoet_jax.data.media_open import (
     MAX_SECONDS,
     MAX_SIDE,
     SAMPLE_RATES,
+    EmptyStream,
     MediaError,
     Number,
 )
@@ -25,7 +26,7 @@ from videopoet_jax.data.media_write import VideoWriter, write_video, write_wav
 
 __all__ = [
     "MAX_AUDIO_BYTES", "MAX_CHANNELS", "MAX_FPS", "MAX_PIXELS", "MAX_SECONDS", "MAX_SIDE", "MAX_VIDEO_BYTES",
-    "SAMPLE_RATES", "MediaError", "Number", "VideoInfo", "VideoWriter", "fit", "is_silent", "iterate_audio",
-    "iterate_frames", "probe", "read_audio", "read_image", "read_video", "retime", "write_image", "write_video",
-    "write_wav",
+    "SAMPLE_RATES", "EmptyStream", "MediaError", "Number", "VideoInfo", "VideoWriter", "fit", "is_silent",
+    "iterate_audio", "iterate_frames", "probe", "read_audio", "read_image", "read_video", "retime", "write_image",
+    "write_video", "write_wav",
 ]  # fmt: skip

@@ -43,6 +43,10 @@ class MediaError(ValueError):
     """A picture, video or sound that cannot be read or written: value, rule, remedy in one line."""
 
 
+class EmptyStream(MediaError):
+    """A stream that holds nothing and claims nothing, such as the track of sound of a silent recording."""
+
+
 class _LocalFile(io.FileIO):
     """A file whose name, as libav sees it, is only `media` and the suffix: enough to guess the container."""
 
@@ -170,11 +174,13 @@ def decoded(
     What libav conceals inside a frame (a lost slice) is given as libav gives it.
 
     Raises:
+        EmptyStream: there is nothing to decode.
         MediaError: not a single frame could be decoded.
     """
-    given = damaged = 0
+    given = damaged = held = 0
     for packet in _packets(container, stream):
         damaged += packet is None
+        held += 0 if packet is None else packet.size
         try:
             frames = stream.codec_context.decode(packet)
         except av.EOFError:
@@ -183,6 +189,8 @@ def decoded(
             frames, damaged = [], damaged + 1
         given, damaged = given + len(frames), damaged + sum(frame.is_corrupt for frame in frames)
         yield from frames
+    if not (given or damaged or held or stream.frames):
+        raise EmptyStream(f"{os.fspath(path)}: its stream of {stream.type} is empty; give another file.")
     if not given:
         parts = f" ({damaged} damaged parts)" if damaged else ""
         raise MediaError(f"{os.fspath(path)}: nothing could be decoded{parts}; get it again.")

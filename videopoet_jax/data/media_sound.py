@@ -41,6 +41,7 @@ def iterate_audio(
 
     Raises:
         FileNotFoundError, MediaError: at once for the arguments, else no sound, damage, or a limit.
+        EmptyStream: a stream of sound with nothing in it.
     """
     start, end = Fraction(start), None if end is None else Fraction(end)
     low, high = SAMPLE_RATES
