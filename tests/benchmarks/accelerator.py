@@ -1,14 +1,16 @@
-"""How fast is the video tokenizer on a GPU, against a twin in PyTorch? By `./launch/benchmark.sh accelerator [NAME …]`.
+"""How fast is the video tokenizer on a GPU, against a twin in PyTorch?
+
+    ./launch/benchmark.sh accelerator [--alone] [NAME …]
 
 Clips of 17×128×128 in bfloat16, on the one GPU that both libraries find. `encode` and `decode` go from uint8 in the
-host's memory to codes and back; the peer is the twin compiled by PyTorch. `step` is a training step of the config as it
-is, with LPIPS (weights drawn, for they cost the same) and the discriminator, without a peer.
+host's memory to codes and back; the peer is the twin compiled by PyTorch, unless ours runs `--alone`. `step` is a
+training step of so many clips behind the start of the discriminator, with LPIPS and without R1; it has no peer.
 
 Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load, clips, frames_per_second, gib,
 tflops, mfu, versions}: medians of runs in turns after a warm-up; gib is the most that our side held. FLOPs are those of
 the twins' convolutions, for both sides: of a step three times a pass through the tokenizer and eight through the
-discriminator (which passes a gradient on, and learns from two clips), nothing that is computed again. mfu is their
-share of PEAKS, the dense bfloat16 rate that the maker states.
+discriminator (which passes a gradient on, and learns from two clips), nothing of LPIPS and nothing that is computed
+again. mfu is their share of PEAKS, the dense bfloat16 rate that the maker states.
 """
 
 import argparse
@@ -26,7 +28,7 @@ CLIPS = {"base": 16, "large": 8}
 ROUNDS, GOAL = 5, 1.1
 # Both sides share the GPU, so JAX must not take its memory at the start.
 SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "B200": 2250e12}
+PEAKS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA L4": 121e12}
 
 
 def our_side(way: str, variant: str):
@@ -49,7 +51,7 @@ def flops(way: str, variant: str) -> float:
     from twins import magvit2
 
     if way == "step":
-        return 3 * (flops("encode", variant) + flops("decode", variant)) + 8 * flops("judge", variant)
+        return 3 * (flops("encode", variant) + flops("decode", variant)) + 8 * flops("discriminate", variant)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = magvit2.Tokenizer(WIDTHS[variant])
         if way == "encode":
@@ -80,13 +82,12 @@ def gpu_mb() -> float:
     return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
 
 
-def compare(name: str, gpu: str) -> None:
+def compare(name: str, gpu: str, alone: bool) -> None:
     """Runs a case and prints its line."""
     variant, way = name.split("-")
-    sides = contest.contest(HERE, name, list(CASES[name]), ROUNDS, SETTINGS, together=True)
+    sides = contest.contest(HERE, name, ["ours"] if alone else list(CASES[name]), ROUNDS, SETTINGS)
     mine, peer = sides["ours"].median, sides["compiled twin"].median if len(sides) > 1 else None
-    clips, rate = CLIPS[variant], CLIPS[variant] * flops(way, variant) / mine
-    peak = next((peak for chip, peak in PEAKS.items() if chip in gpu), None)
+    clips, rate, peak = CLIPS[variant], CLIPS[variant] * flops(way, variant) / mine, PEAKS.get(gpu)
     contest.line(
         f"{variant} {way}s {clips} × {'×'.join(map(str, SIZE))} on {gpu}" + ", against the compiled twin" * bool(peer),
         mine, peer, "s", GOAL,
@@ -98,6 +99,7 @@ def compare(name: str, gpu: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; all unless named")
+    parser.add_argument("--alone", action="store_true", help="without the twin, which takes minutes to compile")
     parser.add_argument("--serve", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -110,7 +112,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("no GPU that PyTorch can use; on a CPU take ./launch/benchmark.sh tokenizers.")
     gpu = torch.cuda.get_device_name()
-    _, failed = contest.each(options.names or CASES, lambda name: compare(name, gpu))
+    _, failed = contest.each(options.names or CASES, lambda name: compare(name, gpu, options.alone))
     sys.exit(int(failed))
 
 

@@ -71,10 +71,6 @@ class Contestant:
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.peak_mb = 0.0
-        self.alive = True
-
-    def wait(self) -> None:
-        """Until it is prepared and warm."""
         self.alive = self._process.stdout.readline().strip() == "ready"
 
     def run(self) -> None:
@@ -104,23 +100,14 @@ class Contestant:
 
 
 def contest(
-    script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU, together: bool = False
+    script: Path, case: str, sides: list[str], rounds: int, settings: Mapping[str, str] = ON_CPU
 ) -> dict[str, Contestant]:
     """All sides of a case, `rounds` times in turns; `settings` are environment variables of theirs.
-
-    They are prepared one after the other, or all `together`, where there are cores enough to compile for both.
 
     Raises:
         Failed: a side ended before its last run; a peer that cannot run has not lost.
     """
-    contestants = {}
-    for side in sides:
-        contestants[side] = Contestant(script, case, side, settings)
-        if not together:
-            contestants[side].wait()
-    if together:
-        for contestant in contestants.values():
-            contestant.wait()
+    contestants = {side: Contestant(script, case, side, settings) for side in sides}
     for _ in range(rounds):
         for contestant in contestants.values():
             contestant.run()

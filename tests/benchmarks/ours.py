@@ -37,7 +37,7 @@ def lfq_entropy(tokens: int) -> Callable[[], object]:
 
 
 def video_tokenizer(variant: str, dtype: str):
-    """A tokenizer with random weights (which cost what trained ones do), and NumPy."""
+    """A tokenizer with random weights, and NumPy."""
     jax_as_the_command_line("tokenize")
     import numpy as np
 
@@ -90,10 +90,7 @@ def video_step(variant: str, clips: int, size: tuple[int, int, int], gan: bool) 
 
 
 def recipe_step(variant: str, clips: int, size: tuple[int, int, int]) -> Callable[[], object]:
-    """A training step of the config as it is, with LPIPS and the discriminator; R1 in one of its steps in `r1_every`.
-
-    LPIPS's weights are random, and cost what its own do.
-    """
+    """A training step of so many clips with LPIPS and the discriminator, between two of the steps that have R1."""
     return _video_step(variant, clips, size, True, {})
 
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/overfit_clips.py FOLDER_OF_VIDEOS OUT.png [STEPS] [CONFIG] [KEY=VALUE …]
 
 One 17-frame clip out of the middle of each of eight videos, at the config's size; every step sees all of them. Prints a
-JSON line every 100 steps and draws the clips beside their copies.
+JSON line every 100 steps and draws the clips beside their copies, which are computed in the dtype of training.
 """
 
 import dataclasses
@@ -57,8 +57,10 @@ def main(folder: str, picture: str, steps: str = "600", spec: str = "video_token
     config = load_config(spec, (*settings, f"train.steps={steps}", *changes))
     video = chosen(clips(config, "train"))
 
+    untrained = VideoTokenizer(config.model, {}, config.loss.dtype)
+
     def preview(params, extra, folder: Path, step: int) -> dict[str, float]:
-        tokenizer = VideoTokenizer(config.model, params, config.loss.dtype)
+        tokenizer = untrained.with_params(params)
         copies = tokenizer.decode(tokenizer.encode(video).codes, video.shape[1])
         rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("copy", c))]
         sheets.save_contact_sheet(picture, rows)

@@ -21,21 +21,20 @@ def test_what_has_no_peer_cannot_be_below_the_floor(capsys):
 
 CONTESTANT = """
 import contest, sys, time
-lie = sys.argv[-1] == "absent"
-contest.serve(lambda: sys.exit(1) if lie else lambda: time.sleep(0.2), memory=lambda: 7.0)
+leaves = sys.argv[-1] == "absent"
+contest.serve(lambda: sys.exit(1) if leaves else lambda: time.sleep(0.2), memory=lambda: 7.0)
 """
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_every_side_runs_in_a_process_of_its_own(together, tmp_path):
+def test_every_side_runs_in_a_process_of_its_own(tmp_path):
     script = tmp_path / "sides.py"
     script.write_text(CONTESTANT)
     settings = {"PYTHONPATH": str(Path(contest.__file__).parent)}
-    sides = contest.contest(script, "sleep", ["ours", "peer"], 2, settings, together=together)
+    sides = contest.contest(script, "sleep", ["ours", "peer"], 2, settings)
     for side in sides.values():
         assert len(side.seconds) == 2 and side.median >= 0.2 and side.peak_mb == 7
     with pytest.raises(contest.Failed, match="sleep, absent: ended early"):
-        contest.contest(script, "sleep", ["ours", "absent"], 2, settings, together=together)
+        contest.contest(script, "sleep", ["ours", "absent"], 2, settings)
 
 
 def test_one_failure_leaves_the_other_cases(capsys):

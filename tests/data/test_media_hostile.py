@@ -141,11 +141,15 @@ def test_bombs_of_sound(tmp_path):
         read_audio(encode(tmp_path / "b.mkv", moving_square(2), "ffv1"))
 
 
-def test_sound_that_is_missing_is_damage_and_no_empty_stream(tmp_path, good):
-    """Cut off behind its header, which claims sound."""
-    data = good.read_bytes()
-    cut = written(tmp_path / "cut.mp4", data[: data.index(b"mdat") + 30])
-    with pytest.raises(MediaError, match=r"cut.mp4: nothing could be decoded; get it again\.") as caught:
+@pytest.mark.parametrize(("name", "behind", "more"), [("a.mp4", b"mdat", 30), ("a.mkv", b"\x1f\x43\xb6\x75", 12)])
+def test_sound_that_is_missing_is_damage_and_no_empty_stream(name, behind, more, tmp_path, good):
+    """Cut off where the first packets begin, behind a header that claims sound."""
+    film = good
+    if name.endswith("mkv"):
+        film = encode(tmp_path / "whole.mkv", moving_square(9), "ffv1", sound=("flac", 16_000, "mono", tone(1)[None]))
+    data = film.read_bytes()
+    cut = written(tmp_path / name, data[: data.index(behind) + more])
+    with pytest.raises(MediaError, match="nothing could be decoded") as caught:
         read_audio(cut)
     assert not isinstance(caught.value, EmptyStream)
 

@@ -28,9 +28,9 @@ def command(spec, overrides, models, out, dtype) -> None:
     check_digests(models, lm.tokenizers, "the language model was trained with")
     vp = VideoPoet(
         Settings(**settings),
-        VideoTokenizer.from_pretrained(models / "video_tokenizer"),
+        VideoTokenizer.from_pretrained(models / "video_tokenizer", "float32"),
         AudioTokenizer.from_pretrained(models / "audio_tokenizer"),
-        TextEncoder.from_pretrained(models / "text_encoder"),
+        TextEncoder.from_pretrained(models / "text_encoder", "float32"),
         lm,
     )
     vp.save_pretrained(out, dtype)

@@ -65,7 +65,7 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         extra=extra,
         batches=mixture(parts, seed=config.seed),
         preview=preview,
-        trained=lambda params, extra: untrained.with_params(params),
+        trained=lambda params, extra: VideoTokenizer(config.model.to_dict(), params, "float32"),  # as they are
         start=start,
         adversary=adversary and video_adversary(config, adversary),
     )

@@ -189,13 +189,22 @@ def decoded(
             frames, damaged = [], damaged + 1
         given, damaged = given + len(frames), damaged + sum(frame.is_corrupt for frame in frames)
         yield from frames
-    if not (given or damaged or held or stream.frames):
+    if not (given or damaged or held or _claims(stream)):
         raise EmptyStream(f"{os.fspath(path)}: its stream of {stream.type} is empty; give another file.")
     if not given:
         parts = f" ({damaged} damaged parts)" if damaged else ""
         raise MediaError(f"{os.fspath(path)}: nothing could be decoded{parts}; get it again.")
     if damaged:
         _LOG.warning("%s: %d damaged parts passed over or patched up; the rest was read.", os.fspath(path), damaged)
+
+
+def _claims(stream: "av.VideoStream | av.AudioStream") -> bool:
+    """Whether the header says that the stream lasts, by Matroska's own tag where there is one.
+
+    Without such a tag libav says of a stream in Matroska that it lasts as long as the others.
+    """
+    tag = stream.metadata.get("DURATION")  # such as 00:00:01.125000000
+    return bool(stream.frames or (stream.duration if tag is None else tag.strip("0:.")))
 
 
 def _packets(container, stream) -> Iterator["av.Packet | None"]:
