@@ -122,20 +122,18 @@ def compare(name: str, case: Case) -> contest.Contestant:
 
 
 def growth(variant: str, name: str, unit: str, amounts: dict[float, contest.Contestant | None]) -> None:
-    """Is processor time linear in the number of frames and the area of a picture, and memory constant in the first?
+    """Is processor time linear, and memory constant, in the number of frames or the area of a picture?
 
-    Linear: a further one costs no more at the end than at the beginning. The goals leave room for noise. A chunk of
-    larger pictures is held as a whole, so how much memory they take is told and has no floor. Says nothing where a case
-    was not run.
+    Linear: a further one costs no more at the end than at the beginning. The goals leave room for noise. Says nothing
+    where a case was not run.
     """
     if not all(amounts.values()):
         return
     x, sides = list(amounts), list(amounts.values())
     begin, end = ((sides[i + 1].cpu_median - sides[i].cpu_median) / (x[i + 1] - x[i]) for i in (0, len(x) - 2))
     first, last, most = sides[0], sides[-1], f"at most {name}, against few"
-    floor = 0.8 if name == "frames" else 0
     contest.line(f"{variant} streams, processor seconds a further {unit} {most}", end, begin, "s", 0.8, floor=0.6)
-    contest.line(f"{variant} streams, peak memory {most}", last.peak_mb, first.peak_mb, "MB", 0.95, floor=floor)
+    contest.line(f"{variant} streams, peak memory {most}", last.peak_mb, first.peak_mb, "MB", 0.95, floor=0.8)
 
 
 def main() -> None:

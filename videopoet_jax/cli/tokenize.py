@@ -150,8 +150,8 @@ class Tokenize:
         if models.audio is not None and info.has_audio:
             try:
                 audio = self._sound(job.source, models.audio, frames.count, until_stopped, store)
-            except EmptyStream:  # a track with nothing in it: the film has no sound
-                pass
+            except EmptyStream:
+                audio = None  # a track with nothing in it: the film has no sound
             except ValueError as error:  # damage, or values that are no sound: the picture is not lost with it
                 lost = f"made without its sound: {in_one_line(error).removeprefix(f'{job.source}: ')}"
         film = Film(
