@@ -1,4 +1,4 @@
-"""The discriminators against hand counts, NumPy and naive loops; what they hear, and the game's terms."""
+"""The discriminators against hand counts, NumPy and naive loops; what they hear, and the loss's terms."""
 
 import functools
 
@@ -180,9 +180,9 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
     assert plain.outputs is None and "features" not in plain.metrics
     for step, heard in ((4, False), (5, True)):
         loss, aux, slope = with_game(step, params)
-        game = float(aux.metrics["adversarial"] + 100 * aux.metrics["features"])
-        assert (game > 0) is heard and int(aux.extra["step"]) == step + 1
-        assert float(loss) == pytest.approx(float(loss_of_plain) + game, rel=1e-5)
+        added = float(aux.metrics["adversarial"] + 100 * aux.metrics["features"])
+        assert (added > 0) is heard and int(aux.extra["step"]) == step + 1
+        assert float(loss) == pytest.approx(float(loss_of_plain) + added, rel=1e-5)
         assert np.allclose(slope, slope_of_plain, rtol=1e-4, atol=1e-6) is not heard
         np.testing.assert_array_equal(aux.outputs["real"], batch["audio"])
         assert aux.outputs["fake"].shape == (2, 320)

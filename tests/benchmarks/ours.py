@@ -122,9 +122,7 @@ def _video_step(
     if config.loss.perceptual:
         network, frames = LPIPS("vgg16"), np.zeros((1, *size[1:], 3), np.float32)
         looks = random_params(network, frames, frames)
-        perceptual = losses.Perceptual(
-            lambda p, a, b: network.apply({"params": p}, a, b), looks, config.loss.perceptual_frames
-        )
+        perceptual = losses.perceptual_of(network, looks, config.loss.perceptual_frames)
     recipe = SimpleNamespace(
         init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),

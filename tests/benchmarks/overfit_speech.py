@@ -35,7 +35,7 @@ from videopoet_jax.training.state import TrainState
 RATE, SAMPLES, EMA_DECAY = 16_000, 32_000, 0.99
 
 
-def narrow(steps: int, game: bool) -> ConfigDict:
+def narrow(steps: int, adversarial: bool) -> ConfigDict:
     """The paper's config with C = 8, the local recipe's optimizer, a waveform loss, and narrow discriminators or none.
 
     The paper's weights are all a thousandth, beside the waveform's.
@@ -44,7 +44,7 @@ def narrow(steps: int, game: bool) -> ConfigDict:
     c.model.channels, c.model.dim = 8, 32
     c.data.crop = c.data.window = SAMPLES
     c.loss.spectral_weight, c.loss.waveform_weight = 1e-3, 100.0
-    c.adversary.weight, c.adversary.feature_weight = (1e-3, 0.1) if game else (0.0, 0.0)
+    c.adversary.weight, c.adversary.feature_weight = (1e-3, 0.1) if adversarial else (0.0, 0.0)
     c.adversary.start = steps // 4
     c.adversary.model.waveform_widths, c.adversary.model.stft_widths = (4, 16, 32), (2, 4, 4, 8, 8, 16, 16)
     c.train = load_config("audio_tokenizer:local").train
@@ -75,8 +75,8 @@ def main(folder: str, picture: str, steps: str = "300") -> None:
     speech = np.concatenate(sounds)[:SAMPLES]
     speech = (speech / np.abs(speech).max()).astype(np.float32)
     heard = {"speech": speech}
-    for name, game in (("plain", False), ("discriminators", True)):
-        config, started = narrow(int(steps), game), time.perf_counter()
+    for name, adversarial in (("plain", False), ("discriminators", True)):
+        config, started = narrow(int(steps), adversarial), time.perf_counter()
         state = learn(config, speech)
         seconds = time.perf_counter() - started
         codebooks = state.extra["codebooks"]

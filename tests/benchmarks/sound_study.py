@@ -1,14 +1,14 @@
 """A narrow SoundStream on real sound: how near are its copies of what it never heard, by bit rate, and under noise?
 
-    python tests/benchmarks/sound_study.py CLIPS RUN [STEPS [STEPS_OF_THE_GAME]]
+    python tests/benchmarks/sound_study.py CLIPS RUN [STEPS [ADVERSARIAL_STEPS]]
 
 Trains `audio_tokenizer:local` with four levels, and with noise to leave out, on the sound of the films that
 tokenizer_study.py trains on, into RUN, and scores the sound of those that it holds out with `videopoet evaluate
 audio-tokenizer`. RUN/spectrograms.png shows what was heard.
 
-Then the same model goes on in RUN/game with SoundStream's discriminators (narrow ones), the paper's weights of all
-losses and its averaging of weights, at a rate that does not fall; the averaged weights and the last ones are scored.
-The same command goes on where it was stopped.
+Then the same model goes on in RUN/adversarial with SoundStream's discriminators (narrow ones), the paper's weights of
+all losses and its averaging of weights, at a rate that does not fall; the averaged weights and the last ones are
+scored. The same command goes on where it was stopped.
 """
 
 import shutil
@@ -59,12 +59,12 @@ def play(run: Path, settings: dict[str, object], steps: int) -> dict[str, Path]:
     config.train.learning_rate = config.train.learning_rate / 20  # a step late in the first run's schedule
     recipe = recipe_for(config, run)
     state = Run(config, recipe, str(run / "model")).train(
-        run / "game", preview_every=None, checkpoint_every=100, log_every=20
+        run / "adversarial", preview_every=None, checkpoint_every=100, log_every=20
     )
     kinds = {"averaged": state.ema_params, "last": state.params}
     for kind, params in kinds.items():
-        recipe.trained(params, state.extra).save_pretrained(run / "game" / kind)
-    return {kind: run / "game" / kind for kind in kinds}
+        recipe.trained(params, state.extra).save_pretrained(run / "adversarial" / kind)
+    return {kind: run / "adversarial" / kind for kind in kinds}
 
 
 def score(model: Path, held_out: list[Path], result: Path) -> None:
@@ -72,7 +72,7 @@ def score(model: Path, held_out: list[Path], result: Path) -> None:
     subprocess.run([*tokenizer_study.VIDEOPOET, *command, "--noise", "0", "--noise", "10"], check=True)
 
 
-def main(clips: str, run: str, steps: str = "2400", game: str = "1000") -> None:
+def main(clips: str, run: str, steps: str = "2400", adversarial: str = "1000") -> None:
     films, held_out = tokenizer_study.split(Path(clips))
     folder = Path(run) / "clips"
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ def main(clips: str, run: str, steps: str = "2400", game: str = "1000") -> None:
     subprocess.run([*tokenizer_study.VIDEOPOET, *train], check=True)
     score(Path(run) / "model", held_out, Path(run) / "sound.json")
     draw(Path(run), Path(clips))
-    for kind, model in play(Path(run), settings, int(game)).items():
-        score(model, held_out, Path(run) / "game" / f"{kind}.json")
+    for kind, model in play(Path(run), settings, int(adversarial)).items():
+        score(model, held_out, Path(run) / "adversarial" / f"{kind}.json")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,7 @@ def lowered(config, clips_per_chip: int, mesh: jax.sharding.Mesh):
     frames = jax.ShapeDtypeStruct((1, data.height, data.width, 3), jnp.float32)
     network = LPIPS("vgg16")
     looks = jax.eval_shape(network.init, jax.random.key(0), frames, frames)["params"]
-    perceptual = losses.Perceptual(
-        lambda p, a, b: network.apply({"params": p}, a, b), looks, config.loss.perceptual_frames
-    )
+    perceptual = losses.perceptual_of(network, looks, config.loss.perceptual_frames)
     optimizer, second = optimizer_of(config.train), video_adversary(config, adversary)
     its_optimizer = adversary_optimizer_of(config)
     its_state = begun(second.init, its_optimizer, second.extra, ema=False)

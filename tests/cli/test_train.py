@@ -116,12 +116,12 @@ def test_missing_weights_of_the_perceptual_loss_are_named_before_anything_is_rea
 
 
 def test_a_tokenizer_and_its_discriminator_train(tmp_path, capsys):
-    """The whole game for a few steps: both players move from the start on, and the export loads."""
+    """Adversarial training for a few steps: both players move from the start on, and the export loads."""
     from videopoet_jax.video.tokenizer import VideoTokenizer
 
-    game = ["weight=0.1", "start=2", "width=4", "multipliers=(2,2)", "learning_rate=1e-3"]
+    settings = ["weight=0.1", "start=2", "width=4", "multipliers=(2,2)", "learning_rate=1e-3"]
     changes = [*TINY["video_tokenizer:nano"], *TRAIN, "train.steps=6", "data.num_frames=5", "data.height=32",
-               "data.width=32", *(f"adversary.{field}" for field in game)]  # fmt: skip
+               "data.width=32", *(f"adversary.{field}" for field in settings)]  # fmt: skip
     settings = [part for change in changes for part in ("--set", change)]
     main(["train", "--config", "video_tokenizer:nano", "--workdir", str(tmp_path / "run"), "--log-every", "1",
           "--export", str(tmp_path / "model"), *settings])  # fmt: skip
@@ -139,11 +139,11 @@ def test_soundstream_and_its_discriminators_train(tmp_path):
     """Both players move from the start on, noise is taken away on demand, and the export loads."""
     from videopoet_jax.audio.tokenizer import AudioTokenizer
 
-    game = ("weight=1.0", "start=2", "model.scales=1", "model.waveform_widths=(4,8)", "model.stft_window=64",
+    settings = ("weight=1.0", "start=2", "model.scales=1", "model.waveform_widths=(4,8)", "model.stft_window=64",
             "model.stft_widths=(2,4)", "model.stft_strides=((2,2),)")  # fmt: skip
     changes = (*TINY["audio_tokenizer:nano"], *TRAIN, "train.optimizer=adam", "model.denoise=True",
                "model.strides=(4,8)", "model.dilations=(1,)", "loss.windows=(256,)",
-               *(f"adversary.{field}" for field in game))  # fmt: skip
+               *(f"adversary.{field}" for field in settings))  # fmt: skip
     settings = [part for change in changes for part in ("--set", change)]
     main(["train", "--config", "audio_tokenizer:nano", "--workdir", str(tmp_path), *settings,
           "--log-every", "1", "--export", str(tmp_path / "model")])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Losses of the adversarial game against their definitions."""
+"""Adversarial losses against their definitions."""
 
 import jax
 import jax.numpy as jnp

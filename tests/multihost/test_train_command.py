@@ -25,7 +25,7 @@ TINY = {
     "train.batch_size": "4",
     "train.optimizer": "adam",  # the quickest to compile
 }
-GAME = {  # all that `base` has: pictures between the clips, a discriminator that starts late, averaged weights
+ADVERSARIAL = {  # all that `base` has: pictures between the clips, a discriminator that starts late, averaged weights
     "data.image_share": "0.5",
     "adversary.weight": "0.1",
     "adversary.start": "1",
@@ -37,7 +37,7 @@ GAME = {  # all that `base` has: pictures between the clips, a discriminator tha
 PATIENCE = 900  # seconds
 
 
-def begin(folder, devices, *options, config="nano", settings=GAME, **environment):
+def begin(folder, devices, *options, config="nano", settings=ADVERSARIAL, **environment):
     settings = [part for key, value in (TINY | settings).items() for part in ("--set", f"{key}={value}")]
     flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     command = [

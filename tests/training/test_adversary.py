@@ -16,29 +16,29 @@ from videopoet_jax.training.metrics import NonFinite
 from videopoet_jax.training.state import create_state, purpose_key
 from videopoet_jax.training.step import Adversary, make_train_step
 
-JUDGE = Mlp(width=8)
+DISCRIMINATOR = Mlp(width=8)
 
 
-def judged(params, y):
-    return jnp.mean(JUDGE.apply({"params": params}, y), axis=-1)
+def logits_of(params, y):
+    return jnp.mean(DISCRIMINATOR.apply({"params": params}, y), axis=-1)
 
 
 def loss_fn(params, extra, batch, keys):
     """Guess y from x; the adversary is shown both."""
     fake = MODEL.apply({"params": params}, batch["x"]) + 0.1 * jax.random.normal(keys("noise"), batch["x"].shape)
     error = jnp.mean((fake - batch["y"]) ** 2)
-    game = gan.generator_loss(judged(extra[ADVERSARY].params, fake), "hinge")
-    return error + 0.1 * game, Aux({"error": error}, extra, {"real": batch["y"], "fake": fake})
+    adversarial = gan.generator_loss(logits_of(extra[ADVERSARY].params, fake), "hinge")
+    return error + 0.1 * adversarial, Aux({"error": error}, extra, {"real": batch["y"], "fake": fake})
 
 
-def judge_loss(params, extra, outputs, keys):
-    real, fake = (judged(params, outputs[name]) for name in ("real", "fake"))
+def discriminator_loss(params, extra, outputs, keys):
+    real, fake = (logits_of(params, outputs[name]) for name in ("real", "fake"))
     loss = gan.discriminator_loss(real, fake, "hinge")
-    loss += 0.1 * gan.r1(lambda y: judged(params, y), outputs["real"])
+    loss += 0.1 * gan.r1(lambda y: logits_of(params, y), outputs["real"])
     return loss, Aux({"real": jnp.mean(real)}, {"calls": extra["calls"] + 1})
 
 
-def judge_optimizer():
+def discriminator_optimizer():
     return optax.sgd(0.05)
 
 
@@ -47,12 +47,12 @@ def new_state(mesh):
         params = initialize(lambda key: model.init(key, jnp.zeros((1, 4)))["params"], mesh, jax.random.key(seed))
         return create_state(params, update, mesh=mesh, key=jax.random.key(seed + 1), extra=extra)
 
-    rival = create(JUDGE, 5, judge_optimizer(), {"calls": jnp.zeros((), jnp.int32)})
+    rival = create(DISCRIMINATOR, 5, discriminator_optimizer(), {"calls": jnp.zeros((), jnp.int32)})
     return create(MODEL, 0, optimizer(), {ADVERSARY: rival})
 
 
-def step(start=0, judge=judge_loss):
-    adversary = Adversary(make_train_step(judge, judge_optimizer(), ema_decay=None), start)
+def step(start=0, loss=discriminator_loss):
+    adversary = Adversary(make_train_step(loss, discriminator_optimizer(), ema_decay=None), start)
     return make_train_step(loss_fn, optimizer(), ema_decay=None, adversary=adversary)
 
 
@@ -77,9 +77,9 @@ def test_one_step_is_the_models_step_then_the_adversarys_on_what_it_was_shown():
 
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(before.params, before.extra, batch, keys)
     updates, _ = optimizer().update(grads, before.opt_state, before.params)
-    judge_grads = jax.grad(lambda p: judge_loss(p, rival.extra, aux.outputs, keys)[0])(rival.params)
+    its_grads = jax.grad(lambda p: discriminator_loss(p, rival.extra, aux.outputs, keys)[0])(rival.params)
     expected = optax.apply_updates(before.params, updates)
-    expected_rival = jax.tree.map(lambda p, g: p - 0.05 * g, rival.params, judge_grads)
+    expected_rival = jax.tree.map(lambda p, g: p - 0.05 * g, rival.params, its_grads)
     after = state.extra[ADVERSARY]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.params, expected)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params, expected_rival)
@@ -119,4 +119,4 @@ def test_an_adversary_that_is_not_finite_stops_the_run(tmp_path):
 
     mesh = make_mesh()
     with pytest.raises(NonFinite, match="adversary"):
-        train(tmp_path, 3, mesh=mesh, state=new_state(mesh), train_step=step(judge=broken))
+        train(tmp_path, 3, mesh=mesh, state=new_state(mesh), train_step=step(loss=broken))

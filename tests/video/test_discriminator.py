@@ -52,21 +52,21 @@ def test_pictures_and_clips_share_their_parameters():
 
 
 @pytest.fixture(scope="module")
-def judge():
+def discriminator():
     model, clip = Discriminator(4, (2, 2)), normal(0, 2, 5, 16, 16, 3)
     params = nn.meta.unbox(model.init(jax.random.key(1), clip))["params"]
     return jax.jit(lambda x: model.apply({"params": params}, x)), clip
 
 
-def test_one_logit_for_each_clip_by_itself(judge):
-    logits, clip = judge
+def test_one_logit_for_each_clip_by_itself(discriminator):
+    logits, clip = discriminator
     both = logits(clip)
     assert both.shape == (2,)
     assert_allclose(both, jnp.concatenate([logits(clip[:1]), logits(clip[1:])]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_pixel_of_every_frame_counts(judge):
-    logits, clip = judge
+def test_every_pixel_of_every_frame_counts(discriminator):
+    logits, clip = discriminator
     slope = jax.jit(jax.grad(lambda x: logits(x).sum()))(clip)
     assert float(jnp.abs(slope).max(axis=-1).min()) > 0  # every pixel by one of its channels at least
     assert float(jnp.mean(slope != 0)) > 0.99

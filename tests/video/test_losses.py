@@ -90,7 +90,7 @@ ADVERSARY = {
 
 
 @pytest.fixture(scope="module")
-def game():
+def discriminator():
     """Jitted: the discriminator's loss and gradients on fixed clips; its parameters."""
     real, fake = (0.3 * jax.random.normal(jax.random.key(i), (2, 5, 16, 16, 3)) for i in range(2))
     params = nn.meta.unbox(losses.discriminator(ADVERSARY).init(jax.random.key(2), real))["params"]
@@ -100,22 +100,23 @@ def game():
     return run, params, real, fake
 
 
-def test_the_discriminators_loss_is_the_sum_of_its_terms(game):
-    run, params, real, fake = game
+def test_the_discriminators_loss_is_the_sum_of_its_terms(discriminator):
+    run, params, real, fake = discriminator
     extra = losses.initial_adversary_extra()
     for step in range(2):
         (loss, aux), _ = run(params, extra)
         m, extra = aux.metrics, aux.extra
         assert int(extra["step"]) == step + 1
-        assert_allclose(loss, m["game"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
+        assert_allclose(loss, m["adversarial"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
         assert (float(m["r1"]) > 0) is (step % 2 == 0)  # lazily: every second step
     logits = [losses.discriminator(ADVERSARY).apply({"params": params}, x) for x in (real, fake)]
-    assert_allclose(m["game"], np.mean(np.log1p(np.exp(-logits[0]))) + np.mean(np.log1p(np.exp(logits[1]))), rtol=1e-4)
+    expected = np.mean(np.log1p(np.exp(-logits[0]))) + np.mean(np.log1p(np.exp(logits[1])))
+    assert_allclose(m["adversarial"], expected, rtol=1e-4)
     assert_allclose(extra["averages"]["real"], (1 - 0.9**2) * np.mean(logits[0]), rtol=1e-4)
 
 
-def test_r1_reaches_the_parameters_through_two_derivatives(game):
-    run, params, real, _ = game
+def test_r1_reaches_the_parameters_through_two_derivatives(discriminator):
+    run, params, real, _ = discriminator
 
     def penalty(params):
         def logit(x):

@@ -96,6 +96,18 @@ def test_a_chunk_is_a_multiple_of_the_stride(tiny):
         tiny.tokenizer(chunk_frames=10)
 
 
+def test_large_pictures_have_fewer_frames_a_chunk(tiny, clipwise):
+    stream = Stream(tiny.tokenizer().model, jnp.float32)
+    sizes = [(16, 16), (224, 128), (224, 132), (256, 256), (2160, 3840)]
+    assert [stream.frames(*size) for size in sizes] == [16, 16, 12, 4, 4]
+    assert Stream(stream.model, jnp.float32, chunk_frames=8).frames(2160, 3840) == 8
+    assert Stream(clipwise.model, jnp.float32).frames(256, 256) == 16  # a clip of its kind, not a chunk
+    film = np.zeros((13, 256, 256, 3), np.uint8)
+    codes = list(tiny.tokenizer().encode_pieces([film]))
+    assert [len(chunk) for chunk in codes] == [2, 1, 1]
+    assert [len(chunk) for chunk in tiny.tokenizer().decode_pieces(codes)] == [5, 4, 4]
+
+
 def test_strides_longer_than_kernels_stream_too(tiny, film):
     """With one tap in time a stride jumps over frames, and must jump over the right ones in every chunk."""
     image = VideoTokenizer(tiny.IMAGE, tiny.parameters(image=True), dtype="float32", chunk_frames=8)

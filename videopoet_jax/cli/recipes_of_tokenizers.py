@@ -87,7 +87,7 @@ def video_adversary(config: ConfigDict, adversary: dict) -> AdversaryRecipe:
 def perceptual_distance(config: ConfigDict) -> Any:
     """LPIPS with the weights that a config names."""
     from videopoet_jax.layers.lpips import load_lpips
-    from videopoet_jax.video.losses import Perceptual
+    from videopoet_jax.video.losses import perceptual_of
 
     network = Path(config.loss.perceptual_network)
     if not (network / "config.json").is_file():
@@ -95,8 +95,7 @@ def perceptual_distance(config: ConfigDict) -> Any:
             f"loss.perceptual_network {network}: no weights of LPIPS there; fetch them with ./launch/fetch_weights.sh "
             f"{network.parent}, name their folder, or train without with --set loss.perceptual=0."
         )
-    model, params = load_lpips(network)
-    return Perceptual(lambda p, a, b: model.apply({"params": p}, a, b), params, config.loss.perceptual_frames)
+    return perceptual_of(*load_lpips(network), config.loss.perceptual_frames)
 
 
 def audio_tokenizer(config: ConfigDict) -> Recipe:

@@ -209,7 +209,7 @@ class Run:
         if note.is_file():
             return planned(note, minutes)
         state, step = self.begin()
-        if self.recipe.adversary:  # the dear steps are those of the game
+        if self.recipe.adversary:  # the dear steps are those with the adversary
             later = self.config.adversary.start
             state = state.replace(step=state.step + later, extra={**state.extra, "step": state.extra["step"] + later})
         compiled, times = CompiledStep(step, self.mesh, click.echo), [time.perf_counter()]

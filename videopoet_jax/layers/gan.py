@@ -1,4 +1,4 @@
-"""Losses of a game between a model and an adversary that learns to tell its outputs from the truth.
+"""Losses of adversarial training: a model against a discriminator that learns to tell its outputs from the truth.
 
 Logits are of any shape, one for each thing that was judged; high means "true". All sums are in float32.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
@@ -31,6 +32,11 @@ class Perceptual(NamedTuple):
     distance: Callable[[Any, Array, Array], Array]
     params: Any
     frames: int
+
+
+def perceptual_of(network: nn.Module, params: Any, frames: int) -> Perceptual:
+    """A Flax module of two pictures, LPIPS say, as the loss wants it."""
+    return Perceptual(lambda params, a, b: network.apply({"params": params}, a, b), params, frames)
 
 
 def initial_extra(perceptual: Perceptual | None = None) -> dict[str, Any]:
@@ -186,15 +192,17 @@ def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
         said = logits(pairs.reshape(-1, *pairs.shape[2:])).astype(jnp.float32).reshape(pairs.shape[:2])
         real, fake = said[:, 0], said[:, 1]
         averages = gan.follow(gan.Averages(**extra["averages"]), real, fake, adversary["lecam_decay"])
-        game, lecam = gan.discriminator_loss(real, fake, adversary["kind"]), gan.lecam(real, fake, averages)
+        adversarial = gan.discriminator_loss(real, fake, adversary["kind"])
+        lecam = gan.lecam(real, fake, averages)
         penalty = jax.lax.cond(
             extra["step"] % adversary["r1_every"] == 0,
             lambda video: gan.r1(logits, video),
             lambda video: jnp.zeros(()),
             outputs["real"],
         )
-        loss = game + adversary["r1"] * penalty + adversary["lecam"] * lecam
-        metrics = {"real": jnp.mean(real), "fake": jnp.mean(fake), "game": game, "r1": penalty, "lecam": lecam}
+        loss = adversarial + adversary["r1"] * penalty + adversary["lecam"] * lecam
+        metrics = {"real": jnp.mean(real), "fake": jnp.mean(fake), "adversarial": adversarial}
+        metrics |= {"r1": penalty, "lecam": lecam}
         return loss, Aux(metrics, {"step": extra["step"] + 1, "averages": averages._asdict()})
 
     return loss_fn
