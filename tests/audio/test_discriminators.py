@@ -114,7 +114,7 @@ def test_every_net_hears_the_sound_and_learns():
         assert (np.abs(by_sound) > 0).mean() > 0.9
 
 
-def test_terms_of_the_game_on_literal_logits():
+def test_adversarial_terms_on_literal_logits():
     def nets(*values):
         return [
             DiscriminatorOutput(jnp.array([v]), (jnp.array([[1.0, 2.0]]) * v[0], jnp.array([[3.0]]))) for v in values
@@ -174,12 +174,12 @@ def test_the_model_hears_its_adversary_from_the_start_on(config, variables):
 
         return jax.jit(run)
 
-    with_game = grade(losses.make_loss(config))
+    with_adversary = grade(losses.make_loss(config))
     config.adversary.weight = 0.0
     loss_of_plain, plain, slope_of_plain = grade(losses.make_loss(config))(0, params)
     assert plain.outputs is None and "features" not in plain.metrics
     for step, heard in ((4, False), (5, True)):
-        loss, aux, slope = with_game(step, params)
+        loss, aux, slope = with_adversary(step, params)
         added = float(aux.metrics["adversarial"] + 100 * aux.metrics["features"])
         assert (added > 0) is heard and int(aux.extra["step"]) == step + 1
         assert float(loss) == pytest.approx(float(loss_of_plain) + added, rel=1e-5)

@@ -49,7 +49,7 @@ def draw(run: Path, clips: Path) -> None:
     write_image(run / "spectrograms.png", np.concatenate(columns, axis=1))
 
 
-def play(run: Path, settings: dict[str, object], steps: int) -> dict[str, Path]:
+def train_adversarially(run: Path, settings: dict[str, object], steps: int) -> dict[str, Path]:
     """Trains on with discriminators; where the averaged weights lie, and those of the last step."""
     config = load_config("audio_tokenizer:local", tuple(f"{name}={value}" for name, value in settings.items()))
     paper = load_config("audio_tokenizer:soundstream")
@@ -87,7 +87,7 @@ def main(clips: str, run: str, steps: str = "2400", adversarial: str = "1000") -
     subprocess.run([*tokenizer_study.VIDEOPOET, *train], check=True)
     score(Path(run) / "model", held_out, Path(run) / "sound.json")
     draw(Path(run), Path(clips))
-    for kind, model in play(Path(run), settings, int(adversarial)).items():
+    for kind, model in train_adversarially(Path(run), settings, int(adversarial)).items():
         score(model, held_out, Path(run) / "adversarial" / f"{kind}.json")
 
 

@@ -25,8 +25,13 @@ def test_a_line_has_speed_and_its_share_of_the_chips(alone, ratio, monkeypatch, 
     assert json.loads(capsys.readouterr().out)["mfu"] is None
 
 
-def test_the_flops_of_a_step_are_those_of_its_passes():
+def test_the_flops_of_a_clip_are_those_of_its_convolutions():
+    """Against the figures' shapes: `base` at 17×128×128, of which the first stage alone is nine convolutions of 64."""
     pytest.importorskip("torch")
-    parts = [accelerator.flops(way, "base") for way in ("encode", "decode", "discriminate")]
-    assert min(parts) > 1e11
-    assert accelerator.flops("step", "base") == 3 * (parts[0] + parts[1]) + 8 * parts[2]
+    encode, decode, large = (accelerator.flops(*case) for case in (("encode", "base"), ("decode", "base"),
+                                                                   ("encode", "large")))  # fmt: skip
+    first_stage = 8 * 2 * 17 * 128 * 128 * 27 * 64 * 64  # four residual blocks of two
+    assert 2 * first_stage < encode < 3 * first_stage
+    assert encode == pytest.approx(1.12e12, rel=0.01) and decode == pytest.approx(1.55e12, rel=0.01)
+    assert large == pytest.approx(4 * encode, rel=0.01)  # twice as wide
+    assert accelerator.flops("step", "base") > 3 * (encode + decode)

@@ -122,18 +122,29 @@ def compare(name: str, case: Case) -> contest.Contestant:
 
 
 def growth(variant: str, name: str, unit: str, amounts: dict[float, contest.Contestant | None]) -> None:
-    """Is processor time linear, and memory constant, in the number of frames or the area of a picture?
+    """Is processor time linear in the number of frames and in the area of a picture, and is memory, which the former
+    does not cost and the latter does, constant and linear?
 
     Linear: a further one costs no more at the end than at the beginning. The goals leave room for noise. Says nothing
     where a case was not run.
     """
     if not all(amounts.values()):
         return
-    x, sides = list(amounts), list(amounts.values())
-    begin, end = ((sides[i + 1].cpu_median - sides[i].cpu_median) / (x[i + 1] - x[i]) for i in (0, len(x) - 2))
-    first, last, most = sides[0], sides[-1], f"at most {name}, against few"
-    contest.line(f"{variant} streams, processor seconds a further {unit} {most}", end, begin, "s", 0.8, floor=0.6)
-    contest.line(f"{variant} streams, peak memory {most}", last.peak_mb, first.peak_mb, "MB", 0.95, floor=0.8)
+    x, sides, most = list(amounts), list(amounts.values()), f"at most {name}, against few"
+
+    def further(figure: str) -> tuple[float, float]:
+        """What a further one costs at the end, and at the beginning."""
+        y = [getattr(side, figure) for side in sides]
+        last, first = ((y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in (len(x) - 2, 0))
+        return last, first
+
+    seconds = f"{variant} streams, processor seconds a further {unit} {most}"
+    contest.line(seconds, *further("cpu_median"), "s", 0.8, floor=0.6)
+    if name == "frames":
+        memory = (sides[-1].peak_mb, sides[0].peak_mb)
+        contest.line(f"{variant} streams, peak memory {most}", *memory, "MB", 0.95, floor=0.8)
+    else:
+        contest.line(f"{variant} streams, MB a further {unit} {most}", *further("peak_mb"), "MB", 0.8, floor=0.6)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Tiny:
             record = {
                 "video": rng.integers(0, 16, grid.latents),
                 "audio": rng.integers(0, 1024, (grid.audio_frames, grid.audio_levels)),
-                "text_ids": rng.integers(2, 20, TEXT_LENGTH),
+                "text_ids": rng.integers(2, self.model.text_pieces or 20, TEXT_LENGTH),
                 "text_mask": np.arange(TEXT_LENGTH) < rng.integers(1, TEXT_LENGTH + 1),
                 "empty_text_ids": np.array([1, 0, 0]),
                 "empty_text_mask": np.array([True, False, False]),

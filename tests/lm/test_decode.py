@@ -203,3 +203,22 @@ def test_every_run_of_codes_is_one_loop(tiny):
         ("audio", 0, video + 2, first, True),
         ("audio", 1, second, second, False),
     ]
+
+
+def test_a_text_is_written_piece_by_piece(make_tiny):
+    """Each piece is the likeliest of the text's own rows, given all that the uncached forward has seen before it."""
+    tiny = make_tiny(text_pieces=12)
+    layout = tiny.layout("captioning", SHORT)
+    batch = tiny.with_text(tiny.batch(layout, 2) | {"empty_text_ids": np.ones((2, 3), int)})
+    ids = np.asarray(generate(tiny.model, tiny.params, batch, layout, jax.random.split(jax.random.key(4), 2), GREEDY))
+    rows = tiny.model.vocabulary.special_text_rows
+    scores = special_text_logits(tiny.params["output"], tiny.hidden(batch, ids=ids), rows)
+    (run,) = (s for s in layout.segments if s.kind == "pieces")
+    expected = jnp.argmax(scores[:, run.start - 1 : run.stop - 1, 256:], axis=-1)
+    assert_array_equal(ids[:, run.start : run.stop] - 266_496, expected)
+    drawn = [
+        np.asarray(generate(tiny.model, tiny.params, batch, layout, jax.random.split(key, 2), PLAIN))[:, run.start :]
+        for key in jax.random.split(jax.random.key(5), 4)
+    ]
+    assert len(np.unique(drawn)) > 2 and 266_496 <= np.min(drawn) <= np.max(drawn) < 266_496 + 12
+    assert disassemble(layout, ids)["text_ids"].shape == (2, 3)

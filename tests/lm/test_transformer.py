@@ -148,7 +148,7 @@ def test_mistakes_are_named():
         PrefixLM(**model | {"rotary_sections": (32, 16, 8)})
     with pytest.raises(ValueError, match="kv_heads 3: must divide the 4 heads"):
         PrefixLM(**model | {"kv_heads": 3})
-    with pytest.raises(ValueError, match="modalities 4: sequences have 12"):
+    with pytest.raises(ValueError, match="modalities 4: sequences have 14"):
         PrefixLM(**model | {"modalities": 4})
     with pytest.raises(ValueError, match="remat 'some': unknown"):
         PrefixLM(**model | {"remat": "some"})

@@ -118,7 +118,7 @@ def test_a_video_step_on_eight_devices_is_the_step_on_one():
         assert np.abs(one - eight).max() <= 1e-3 * largest + 1e-6, name
 
 
-def test_a_game_of_sound_on_eight_devices_is_the_game_on_one():
+def test_adversarial_training_of_sound_on_eight_devices_is_that_on_one():
     """A step of the model and of its discriminators, noise and quantizer dropout drawn alike."""
     config = load_config("audio_tokenizer:soundstream")
     config.model.update(channels=2, dim=4, strides=(2, 4), dilations=(1,), levels=2, codebook_size=8, denoise=True)

@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from videopoet_jax.sequence import layout as layouts
 from videopoet_jax.sequence.grid import Grid
 from videopoet_jax.sequence.layout import assemble, disassemble, layout_for
-from videopoet_jax.sequence.tasks import TASKS, Span, Task
+from videopoet_jax.sequence.tasks import TASKS
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
 
-VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=0)
+VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=9)
 
 
 def make(name, *, frames=5, height=16, width=32, levels=1, text_length=2, source="video", audio_order="levels"):
@@ -27,10 +27,12 @@ def make(name, *, frames=5, height=16, width=32, levels=1, text_length=2, source
 
 def record_for(layout, seed=0):
     rng, grid = np.random.default_rng(seed), layout.grid
+    shapes = {key: grid.latents for key in layout.task.keys(sound=True) if key != "audio"}
+    shapes |= {"last_frame": (1, *grid.latents[1:])} if "last_frame" in shapes else {}
     return {
-        "video": rng.integers(0, 2**18, grid.latents),
+        **{key: rng.integers(0, 2**18, shape) for key, shape in shapes.items()},
         "audio": rng.integers(0, 1024, (grid.audio_frames, grid.audio_levels)),
-        "text_ids": rng.integers(0, 9, layout.text_length),
+        "text_ids": np.where(np.arange(layout.text_length) < 1, 1, 0),  # `</s>`
         "text_mask": np.arange(layout.text_length) < 1,
     }
 
@@ -124,23 +126,18 @@ def test_a_silent_clip_drops_sound_and_its_markers():
     assert set(disassemble(layout, example["ids"])) == {"video"}
 
 
-def test_a_text_to_image_is_one_declaration_and_can_be_continued():
-    task = Task("text_to_image", output="image", text=True, reads=(), writes=(Span("video"),), ends=False)
-    layout = make(task, frames=1, levels=0)
-    example = assemble(layout, record_for(layout))
+def test_a_text_to_image_is_the_first_frame_of_a_clip_and_can_be_continued():
+    layout = make("text_to_image", frames=17, levels=1)
+    assert layout.grid.frames == 1
+    clip = record_for(make("text_to_video", frames=17))
+    example = assemble(layout, clip)
+    assert_array_equal(disassemble(layout, example["ids"])["video"], clip["video"][:1])
     assert names(example).endswith("<duration:1> <bov_o> " + " ".join(name_of(int(i)) for i in example["ids"][-2:]))
     assert "<eov_o>" not in names(example) and "<eos>" not in names(example)
 
 
-def test_an_audio_video_continuation_is_one_declaration():
-    task = Task(
-        name="audio_video_continuation",
-        output="video",
-        text=False,
-        reads=(Span("video", 0, 1), Span("audio", 0, 1)),
-        writes=(Span("video", 1), Span("audio", 1)),
-    )
-    layout = make(task, frames=17, levels=2)
+def test_an_audio_video_continuation_reads_a_frame_and_its_sound():
+    layout = make("audio_video_continuation", frames=17, levels=2)
     record = record_for(layout)
     lengths = {(s.kind, s.output, s.level): s.length for s in layout.segments if s.kind in ("video", "audio")}
     assert lengths == {
@@ -155,7 +152,84 @@ def test_portrait_has_a_resolution_token_and_a_square_none():
     assert "<res:" not in make("unconditional", height=32, width=32).show()
 
 
-@settings(max_examples=40, deadline=None)
+TEXT = {"text_ids": np.array([5, 1]), "text_mask": np.array([True, True])}
+VIDEO, OTHER = np.array([[[7, 8]], [[3, 9]]]), np.array([[[70, 80]], [[30, 90]]])
+SILENT = [
+    (
+        "inpainting",
+        {"video": VIDEO, "inpainting": OTHER},
+        "<bos> <task:inpainted> <bov_i> v70 v80 v30 v90 <eov_i> <source:video> <res:landscape> <duration:5> "
+        "<bov_o> v7 v8 v3 v9 <eov_o> <eos>",
+    ),
+    (
+        "editing",
+        {"video": VIDEO, "editing": OTHER},
+        "<bos> <task:inpainted> <bot_i> <text> <text> <eot_i> <bov_i> v70 v80 v30 v90 <eov_i> "
+        "<source:video> <res:landscape> <duration:5> <bov_o> v7 v8 v3 v9 <eov_o> <eos>",
+    ),
+    (
+        "stylization_with_first_frame",
+        {"video": VIDEO, "structure": OTHER},
+        "<bos> <task:stylized> <bot_i> <text> <text> <eot_i> <bov_i> v70 v80 v30 v90 <eov_i> <bov_i> v7 v8 <eov_i> "
+        "<source:video> <res:landscape> <duration:5> <bov_o> v3 v9 <eov_o> <eos>",
+    ),
+    (
+        "frame_interpolation",
+        {"video": VIDEO, "last_frame": OTHER[:1]},
+        "<bos> <task:video> <bov_i> v7 v8 <eov_i> <bov_i> v70 v80 <eov_i> <source:video> <res:landscape> <duration:5> "
+        "<bov_o> v3 v9 <eov_o> <eos>",
+    ),
+    (
+        "captioning",
+        {"video": VIDEO},
+        "<bos> <task:text> <bov_i> v7 v8 v3 v9 <eov_i> <source:video> <res:landscape> <duration:5> <bot_o> t5 t1",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, record, tokens", SILENT, ids=[name for name, *_ in SILENT])
+def test_what_else_is_read_and_written_token_by_token(name, record, tokens):
+    layout = make(name, levels=0)
+    example = assemble(layout, record | TEXT)
+    assert names(example) == tokens
+    back = disassemble(layout, example["ids"])
+    for key in set(record) | ({"text_ids"} if name == "captioning" else set()):
+        assert_array_equal(back[key], (record | TEXT)[key])
+
+
+def test_a_frame_alone_has_the_time_of_its_frame_and_another_view_a_modality_of_its_own():
+    layout = make("frame_interpolation", levels=0, frames=17)
+    (alone,) = (s for s in layout.segments if s.alone)
+    time, height, width, modality = layout.positions[alone.start + 1]
+    assert (time, height, width) == (100, 0, 1)  # 16 frames of 6.25
+    assert layouts.MODALITIES[modality] == "video_in"
+    layout = make("inpainting", levels=0)
+    kinds = [layouts.MODALITIES[m] for m in layout.positions[:, 3]]
+    assert kinds.count("other_in") == 4 == kinds.count("video_out")
+
+
+def test_a_text_that_is_written_counts_to_its_end():
+    layout = make("captioning", levels=0, text_length=4)
+    text = {"text_ids": np.array([5, 1, 0, 0]), "text_mask": np.array([True, True, False, False])}
+    example = assemble(layout, {"video": VIDEO, **text})
+    assert example["weights"].tolist() == [0] * 11 + [1, 1, 1, 0, 0]
+    assert example["valid"].tolist() == [True] * 14 + [False] * 2
+    ids = example["ids"].copy()
+    ids[-2:] = 266_496 + 3  # what a model writes behind the end
+    assert_array_equal(disassemble(layout, ids)["text_ids"], [5, 1, 0, 0])
+    prefix = assemble(layout, {"video": VIDEO}, outputs=False)
+    assert (prefix["ids"][-4:] == 0).all()
+    with pytest.raises(ValueError, match="text pieces 5 … 9: must lie in 0 … 8; a model that writes text has text_pi"):
+        assemble(layout, {"video": VIDEO, **text, "text_ids": np.array([5, 9, 5, 5])})
+
+
+def test_sound_alone_needs_sound():
+    with pytest.raises(ValueError, match="task video_to_audio of a silent clip: sound is all that it reads, or writes"):
+        make("video_to_audio", levels=0)
+    assert "boa" not in make("audio_video_continuation", levels=0).show()
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     name=st.sampled_from(sorted(TASKS)),
     latents=st.integers(5, 8),
@@ -168,15 +242,17 @@ def test_portrait_has_a_resolution_token_and_a_square_none():
 )
 def test_both_ways_for_every_task(name, latents, height, width, levels, text_length, seed, audio_order):
     sizes = dict(frames=4 * latents - 3, height=16 * height, width=16 * width, levels=levels, text_length=text_length)
+    assume(levels or not TASKS[name].needs_sound)
     layout = make(name, **sizes, audio_order=audio_order)
     record = record_for(layout, seed)
     example = assemble(layout, record)
     back = disassemble(layout, example["ids"])
-    assert_array_equal(back["video"], record["video"])
-    if levels:
-        assert_array_equal(back["audio"], record["audio"])
+    text = ("text_ids",) if name == "captioning" else ()
+    assert set(back) == {*layout.task.keys(sound=bool(levels)), *text}
     batch = disassemble(layout, np.stack([example["ids"]] * 2))
-    assert_array_equal(batch["video"][1], record["video"])
+    for key, codes in back.items():
+        assert_array_equal(codes, record[key])
+        assert_array_equal(batch[key][1], record[key])
 
     n = layout.length
     expected = {"ids": (n,), "table": (n,), "positions": (n, 4), "prefix_length": (), "weights": (n,), "valid": (n,)}
@@ -185,13 +261,14 @@ def test_both_ways_for_every_task(name, latents, height, width, levels, text_len
         "text_mask": (text_length,),
     }
     table_of_id = np.select(
-        [example["ids"] == 13, example["ids"] < 256, example["ids"] < 262_400],
-        [TEXT_EMBEDDING, SPECIAL_TEXT, VISUAL],
-        AUDIO,
+        [example["ids"] == 13, example["ids"] < 256, example["ids"] < 262_400, example["ids"] < 266_496],
+        [TEXT_EMBEDDING, SPECIAL_TEXT, VISUAL, AUDIO],
+        SPECIAL_TEXT,
     )
     assert_array_equal(example["table"], table_of_id)
-    assert_array_equal(example["weights"], np.arange(n) >= example["prefix_length"])
-    assert example["ids"][0] == 1 and example["ids"][-1] == 2
+    written = np.arange(n) >= example["prefix_length"]
+    assert_array_equal(example["weights"], written & example["valid"] if text else written)
+    assert example["ids"][0] == 1 and (example["ids"][-1] == 2) == layout.task.ends
     assert (example["positions"] >= 0).all() and (example["positions"][:, 3] < len(layouts.MODALITIES)).all()
 
 
@@ -204,7 +281,9 @@ def test_a_prefix_needs_no_outputs(name):
     assert_array_equal(prefix["ids"][:p], whole["ids"][:p])
     codes = np.isin(prefix["table"][p:], (VISUAL, AUDIO))
     assert (prefix["ids"][p:][codes] == 0).all()
-    without = {k: v for k, v in record.items() if k != "audio"}
+    read = {s.key for s in layout.segments if not s.output}
+    needed = read | ({"text_ids", "text_mask"} if layout.task.text else set())
+    without = {k: v for k, v in record.items() if k in needed}
     assert_array_equal(assemble(layout, without, outputs=False)["ids"], prefix["ids"])
 
 

@@ -97,14 +97,14 @@ def test_an_adversary_waits_for_its_start():
     assert int(state.extra[ADVERSARY].step) == 1 and float(history[-1]["adversary_loss"]) > 0
 
 
-def test_the_game_is_the_same_on_any_mesh_and_the_adversary_is_spread_too():
+def test_both_players_are_the_same_on_any_mesh_and_the_adversary_is_spread_too():
     (one, _), (many, _) = run(make_mesh(jax.devices()[:1]), 3), run(make_mesh(fsdp=2, tensor=2), 3)
     for a, b in ((one.params, many.params), (one.extra[ADVERSARY].params, many.extra[ADVERSARY].params)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
     assert many.extra[ADVERSARY].params["up"].sharding.spec == P("fsdp", "tensor")
 
 
-def test_a_resumed_game_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     mesh = make_mesh(fsdp=2, tensor=1, data=-1)
     settings = dict(mesh=mesh, train_step=step(start=3))
     whole = train(tmp_path / "whole", 8, state=new_state(mesh), **settings)

@@ -1,4 +1,4 @@
-"""The discriminator of the figure: shapes, parameters by hand, blur-pooling against its definition, what it sees."""
+"""The discriminator, as we read the figure: shapes, parameters by hand, blur-pooling by its definition, its view."""
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ def test_the_documented_blur():
     assert_allclose(blur_pool(x).ravel(), [1, 7])
 
 
-def test_parameters_of_the_figure():
+def test_parameters_counted_by_hand():
     widths = [128, 256, 512, 512, 512, 512]
     expected = 27 * 3 * 128 + 128
     for a, b in zip(widths, widths[1:], strict=False):

@@ -107,11 +107,11 @@ def test_the_discriminators_loss_is_the_sum_of_its_terms(discriminator):
         (loss, aux), _ = run(params, extra)
         m, extra = aux.metrics, aux.extra
         assert int(extra["step"]) == step + 1
-        assert_allclose(loss, m["adversarial"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
+        assert_allclose(loss, m["classification"] + 10 * m["r1"] + 0.001 * m["lecam"], rtol=1e-6)
         assert (float(m["r1"]) > 0) is (step % 2 == 0)  # lazily: every second step
     logits = [losses.discriminator(ADVERSARY).apply({"params": params}, x) for x in (real, fake)]
     expected = np.mean(np.log1p(np.exp(-logits[0]))) + np.mean(np.log1p(np.exp(logits[1])))
-    assert_allclose(m["adversarial"], expected, rtol=1e-4)
+    assert_allclose(m["classification"], expected, rtol=1e-4)
     assert_allclose(extra["averages"]["real"], (1 - 0.9**2) * np.mean(logits[0]), rtol=1e-4)
 
 

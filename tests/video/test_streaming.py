@@ -26,9 +26,9 @@ def tokenizer(tiny):
     return tiny.tokenizer(chunk_frames=8)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_pieces_do_not_matter(tiny, film, dtype):
-    tokenizer = tiny.tokenizer(chunk_frames=8, dtype=dtype)
+@pytest.mark.parametrize(("dtype", "chunk_frames"), [("float32", 8), ("bfloat16", 8), ("float32", 4)])
+def test_pieces_do_not_matter(tiny, film, dtype, chunk_frames):
+    tokenizer = tiny.tokenizer(chunk_frames=chunk_frames, dtype=dtype)
     whole = np.concatenate(list(tokenizer.encode_pieces([film])))
     for size in (1, 7, 20):
         pieces = [film[i : i + size] for i in range(0, len(film), size)]
@@ -49,9 +49,10 @@ def test_every_product_is_as_exact_as_the_dtype(tiny, film, dtype, precision):
         assert len(found) > 10 and set(found) == {precision}
 
 
-def test_encoding_equals_one_shot(tiny):
+@pytest.mark.parametrize("chunk_frames", [4, 12, 16])
+def test_encoding_equals_one_shot(tiny, chunk_frames):
     """Of 107,520 bits at most one may differ (99.999 %), and only where the latent is as good as zero."""
-    tokenizer = tiny.tokenizer()
+    tokenizer = tiny.tokenizer(chunk_frames=chunk_frames)
     film = np.random.default_rng(1).integers(0, 256, (165, 16, 16, 3), np.uint8).repeat(4, 1).repeat(4, 2)
     streamed = np.concatenate(list(tokenizer.encode_pieces([film])))
     encode = jax.jit(lambda params, x: tokenizer.model.apply({"params": params}, to_pixels(x), method="encode"))
@@ -61,7 +62,9 @@ def test_encoding_equals_one_shot(tiny):
     assert np.all(np.abs(z)[flipped] < 1e-4)
 
 
-def test_decoding_equals_one_shot(tokenizer):
+@pytest.mark.parametrize("chunk_frames", [4, 8, 12])
+def test_decoding_equals_one_shot(tiny, chunk_frames):
+    tokenizer = tiny.tokenizer(chunk_frames=chunk_frames)
     codes = np.random.default_rng(0).integers(0, 1024, (8, 4, 4))
     streamed = np.concatenate(list(tokenizer.decode_pieces([codes[:3], codes[3:]])))
     once = tokenizer.decode(codes)
@@ -94,18 +97,6 @@ def test_no_frames_no_pieces(tokenizer):
 def test_a_chunk_is_a_multiple_of_the_stride(tiny):
     with pytest.raises(ValueError, match=r"10 frames a chunk: needs a multiple of 4; use 8"):
         tiny.tokenizer(chunk_frames=10)
-
-
-def test_large_pictures_have_fewer_frames_a_chunk(tiny, clipwise):
-    stream = Stream(tiny.tokenizer().model, jnp.float32)
-    sizes = [(16, 16), (224, 128), (224, 132), (256, 256), (2160, 3840)]
-    assert [stream.frames(*size) for size in sizes] == [16, 16, 12, 4, 4]
-    assert Stream(stream.model, jnp.float32, chunk_frames=8).frames(2160, 3840) == 8
-    assert Stream(clipwise.model, jnp.float32).frames(256, 256) == 16  # a clip of its kind, not a chunk
-    film = np.zeros((13, 256, 256, 3), np.uint8)
-    codes = list(tiny.tokenizer().encode_pieces([film]))
-    assert [len(chunk) for chunk in codes] == [2, 1, 1]
-    assert [len(chunk) for chunk in tiny.tokenizer().decode_pieces(codes)] == [5, 4, 4]
 
 
 def test_strides_longer_than_kernels_stream_too(tiny, film):

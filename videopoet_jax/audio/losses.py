@@ -97,7 +97,7 @@ def make_adversary_loss(config: ml_collections.ConfigDict) -> Callable[..., tupl
     return loss_fn
 
 
-def game_terms(config: ml_collections.ConfigDict) -> Callable[..., dict[str, Array]]:
+def adversarial_terms(config: ml_collections.ConfigDict) -> Callable[..., dict[str, Array]]:
     """`(extra, real, fake) → {"adversarial", "features"}`, 0 before step `config.adversary.start`."""
     numbers, model = config.adversary, Discriminators(**config.adversary.model)
 
@@ -135,7 +135,7 @@ def make_loss(config: ml_collections.ConfigDict) -> Callable[..., tuple[Array, A
     weights = {name: numbers[f"{name}_weight"] for name in ("spectral", "waveform", "commitment")}
     terms = None
     if config.adversary.weight:
-        terms = game_terms(config)
+        terms = adversarial_terms(config)
         weights |= {"adversarial": config.adversary.weight, "features": config.adversary.feature_weight}
 
     def pairs_of(audio: Array, keys: Callable) -> Pairs:

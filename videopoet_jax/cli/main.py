@@ -19,6 +19,7 @@ COMMANDS = {
     "tokenize": "Videos, or folders of them, to files of codes.",
     "detokenize": "Files of codes back to videos with sound.",
     "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
+    "tasks": "What each task reads and writes, as sequences of tokens.",
     "data": "Clips as token records, for training the language model.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
     "curves": "The logs of training runs as a picture.",

@@ -27,8 +27,8 @@ from videopoet_jax.lm import logits
 from videopoet_jax.lm.tables import factor_codes, join_factors
 from videopoet_jax.lm.transformer import Batch, PrefixLM, Tokens, text_valid
 from videopoet_jax.sequence.grid import AUDIO_CODES
-from videopoet_jax.sequence.layout import Layout, Segment
-from videopoet_jax.sequence.vocabulary import AUDIO_OFFSET, VISUAL_OFFSET
+from videopoet_jax.sequence.layout import CODES, Layout, Segment
+from videopoet_jax.sequence.vocabulary import AUDIO_OFFSET, TEXT_OFFSET, VISUAL_OFFSET
 
 
 @flax.struct.dataclass
@@ -89,6 +89,9 @@ def draw_ids(
     """One id of `segment` at position `at` for each key. Factors of a visual code are drawn in turn, each given those
     before."""
     x = hidden[:, None]
+    if segment.kind == "pieces":
+        rows = logits.special_text_logits(output, x, model.vocabulary.special_text_rows)[:, 0, VISUAL_OFFSET:]
+        return TEXT_OFFSET + draw(rows, sampling, keys)
     if segment.kind == "audio":
         level = segment.level if segment.levels == 1 else segment.level + (at - segment.start) % segment.levels
         codes = draw(logits.audio_logits(output, x, level)[:, 0], sampling, keys)
@@ -165,7 +168,7 @@ def _prompt(batch: Batch, guided: bool) -> Prompt:
 
 def written(layout: Layout) -> Iterator[tuple[Segment, int, bool]]:
     """(segment, first position not read yet, whether more follows) of every run of codes in the output."""
-    runs = [s for s in layout.segments if s.output and s.kind in ("video", "audio")]
+    runs = [s for s in layout.segments if s.output and s.kind in CODES]
     read = 0
     for segment in runs:
         yield segment, read, segment is not runs[-1]

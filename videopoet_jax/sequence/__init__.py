@@ -5,7 +5,7 @@ Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `l
 
 from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
 from videopoet_jax.sequence.layout import MODALITIES, ORDERS, Layout, Segment, assemble, disassemble, layout_for
-from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task
+from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task, load_plugins, register
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "latent_frames",
     "latent_start",
     "layout_for",
+    "load_plugins",
     "name_of",
     "pixel_frames",
+    "register",
 ]

@@ -6,7 +6,8 @@ Image-to-video of a clip of 5 frames, latents (2, 1, 2), 2 of the 31 audio frame
     output  <bov_o> v3 v9 <eov_o> <boa_o> a0:5 a0:6 … <eoa_o> <eos>
     weight     1     1  1    1       1     1     1  …    1      1      (0 over the whole prefix)
 
-The order is [VP]'s figure 2; a modality that a task lacks drops its tokens and its markers. Several levels of sound
+The order is [VP]'s figure 2; a modality that a task lacks drops its tokens and its markers. A text that is written is a
+run of its pieces, which ends with its `</s>`; what is left of the run counts for nothing. Several levels of sound
 have two orders, the paper's and its alternative; here two levels of three frames:
 
     levels  <boa_o> a0:5 a0:6 a0:7 a1:1 a1:2 a1:3 <eoa_o>     the whole clip level by level, coarse first
@@ -26,11 +27,14 @@ from videopoet_jax.sequence.tasks import Span, Task
 from videopoet_jax.sequence.vocabulary import Vocabulary
 
 # Rows of the modality embedding, fixed for good like the special ids. Audio has one for each RVQ level.
+# "other_in" is a clip that is shown in another way than its own pixels: with a hole, or as flow and depth.
 MODALITIES = ("special", "text", "video_in", "video_out", *(f"audio_in_{q}" for q in range(4)),
-              *(f"audio_out_{q}" for q in range(4)))  # fmt: skip
+              *(f"audio_out_{q}" for q in range(4)), "pieces", "other_in")  # fmt: skip
 ORDERS = ("levels", "frames")
 _MODALITY = {name: i for i, name in enumerate(MODALITIES)}
-_TABLE = {"special": vocab.SPECIAL_TEXT, "text": vocab.TEXT_EMBEDDING, "video": vocab.VISUAL, "audio": vocab.AUDIO}
+_TABLE = {"special": vocab.SPECIAL_TEXT, "text": vocab.TEXT_EMBEDDING, "video": vocab.VISUAL, "audio": vocab.AUDIO,
+          "pieces": vocab.SPECIAL_TEXT}  # fmt: skip
+CODES = ("video", "audio", "pieces")  # kinds whose ids come from a record, or from the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Segment:
     """A run of positions of one kind.
 
     Attributes:
-        kind: "special", "text", "video" or "audio" (one segment for each RVQ level, or one with all of them in turn).
+        kind: "special", "text" (embeddings), "pieces" (text that is written), "video" or "audio" (one segment for each
+            RVQ level, or one with all of them in turn).
         output: whether the model writes it.
         start: first position in the sequence.
         length: positions.
@@ -47,7 +52,8 @@ class Segment:
         level: RVQ level, the first of several (audio).
         levels: how many levels take turns (audio).
         tokens: the ids, where they are known before any clip (special).
-        clock: time of special tokens, in audio frames.
+        clock: time of special tokens, and of a frame alone, in audio frames.
+        alone: a single frame with codes of its own (video).
     """
 
     kind: str
@@ -60,6 +66,7 @@ class Segment:
     levels: int = 1
     tokens: tuple[int, ...] = ()
     clock: int = 0
+    alone: bool = False
 
     @property
     def stop(self) -> int:
@@ -80,19 +87,23 @@ class Segment:
         side = "out" if self.output else "in"
         if self.kind == "audio":
             return _MODALITY[f"audio_{side}_0"] + self.level_of
-        return np.full(self.length, _MODALITY[f"video_{side}" if self.kind == "video" else self.kind])
+        name = f"video_{side}" if self.kind == "video" else self.kind
+        if self.kind == "video" and self.key != "video" and not (self.alone or self.output):
+            name = "other_in"
+        return np.full(self.length, _MODALITY[name])
 
     def positions(self, grid: Grid) -> Int[np.ndarray, "n 4"]:
         """(t, h, w, modality): latents (2, 1, 2) → t h w `0 0 0, 0 0 1, 6 0 0, 6 0 1`; audio → t `0, 1, 2, …`,
         two levels in turn `0, 0, 1, 1, …`."""
         t, h, w = np.full(self.length, self.clock), np.zeros(self.length, int), np.zeros(self.length, int)
-        if self.kind == "text":
+        if self.kind in ("text", "pieces"):
             t = np.arange(self.length)
         elif self.kind == "audio":
             t = self.first + np.arange(self.length) // self.levels
         elif self.kind == "video":
             frame, place = np.divmod(np.arange(self.length), grid.tokens_per_latent)
-            t = np.array([latent_start(int(self.first + f)) for f in frame])
+            if not self.alone:
+                t = np.array([latent_start(int(self.first + f)) for f in frame])
             h, w = np.divmod(place, grid.latents[2])
         return np.stack([t, h, w, self.modality], axis=-1).astype(np.int32)
 
@@ -121,7 +132,7 @@ class Layout:
     def ids(self) -> Int[np.ndarray, " n"]:
         """Special ids in place, `<text>` in the text slots, `<pad>` where codes will stand."""
         text = vocab.special_id("<text>")
-        fill = {"text": text, "video": 0, "audio": 0}
+        fill = {"text": text, **dict.fromkeys(CODES, 0)}
         parts = [s.tokens if s.kind == "special" else (fill[s.kind],) * s.length for s in self.segments]
         return np.concatenate(parts).astype(np.int32)
 
@@ -133,12 +144,15 @@ class Layout:
     def positions(self) -> Int[np.ndarray, "n 4"]:
         return np.concatenate([s.positions(self.grid) for s in self.segments])
 
-    def show(self) -> str:
-        """The sequence for people, one segment each: `<bos> <task:video> | video 80 | <eov_o> <eos>`."""
+    def show(self, *, output: bool | None = None) -> str:
+        """The sequence, or a side of it, a segment each: `<bos> <task:video> | video 80 | <eov_o> <eos>`."""
         parts = []
         for s in self.segments:
+            if output not in (None, s.output):
+                continue
             levels = "" if s.kind != "audio" else f"[{s.level}]" if s.levels == 1 else f"[{s.level}…{s.levels - 1}]"
-            tokens = " ".join(map(vocab.name_of, s.tokens)) if s.kind == "special" else f"{s.kind}{levels} {s.length}"
+            kind = s.key if s.kind == "video" else s.kind
+            tokens = " ".join(map(vocab.name_of, s.tokens)) if s.kind == "special" else f"{kind}{levels} {s.length}"
             parts.append(tokens)
         return " | ".join(parts)
 
@@ -160,28 +174,36 @@ class _Builder:
         tokens = tuple(vocab.special_id(name) for name in names)
         self.add("special", output, len(tokens), tokens=tokens, clock=clock)
 
-    def span(self, span: Span, grid: Grid, output: bool, close: bool = True) -> None:
-        stop = grid.frames if span.stop is None else span.stop
-        if not span.start < stop <= grid.frames:
-            raise ValueError(
-                f"frames {span.start} … {stop} of a clip of {grid.frames}: need start < stop ≤ {grid.frames}; "
-                f"use a longer clip or another task."
-            )
-        side = "o" if output else "i"
-        if span.modality == "video":
-            first, last = (latent_frames(f) if f else 0 for f in (span.start, stop))
-            self.special(output, f"<bov_{side}>", clock=latent_start(first))
-            self.add("video", output, (last - first) * grid.tokens_per_latent, key=span.key, first=first)
-            if close:
-                self.special(output, f"<eov_{side}>", clock=latent_start(last - 1))
-            return
-        first, last = audio_frames(span.start), audio_frames(stop)
+    def video(self, span: Span, grid: Grid, output: bool, close: bool) -> None:
+        side, (start, stop) = "o" if output else "i", span.frames(grid.frames)
+        if span.alone:
+            first, last, begin, end = 0, 1, audio_frames(start), audio_frames(start)
+        else:
+            first, last = (latent_frames(frame) if frame else 0 for frame in (start, stop))
+            begin, end = latent_start(first), latent_start(last - 1)
+        self.special(output, f"<bov_{side}>", clock=begin)
+        length, fields = (last - first) * grid.tokens_per_latent, {"clock": begin} if span.alone else {}
+        self.add("video", output, length, key=span.key, first=first, alone=span.alone, **fields)
+        if close:
+            self.special(output, f"<eov_{side}>", clock=end)
+
+    def audio(self, span: Span, grid: Grid, output: bool) -> None:
+        side, (first, last) = "o" if output else "i", map(audio_frames, span.frames(grid.frames))
         self.special(output, f"<boa_{side}>", clock=first)
         together = grid.audio_levels if self.audio_order == "frames" else 1
         for level in range(0, grid.audio_levels, together):
             length = (last - first) * together
             self.add("audio", output, length, key=span.key, first=first, level=level, levels=together)
         self.special(output, f"<eoa_{side}>", clock=last - 1)
+
+    def span(self, span: Span, grid: Grid, output: bool, text_length: int, close: bool = True) -> None:
+        if span.modality == "video":
+            self.video(span, grid, output, close)
+        elif span.modality == "audio":
+            self.audio(span, grid, output)
+        else:
+            self.special(output, "<bot_o>")
+            self.add("pieces", output, text_length, key=span.key)
 
 
 def _conditioning_names(grid: Grid, source: str) -> list[str]:
@@ -203,8 +225,12 @@ def layout_for(
         raise ValueError(f"audio_order {audio_order!r}: unknown; use one of {', '.join(ORDERS)}.")
     sound = bool(grid.audio_levels)
     reads, writes = ([s for s in spans if sound or s.modality != "audio"] for spans in (task.reads, task.writes))
-    if not writes:
-        raise ValueError(f"task {task.name} of a silent clip: nothing is left to write; use a grid with audio_levels.")
+    if not sound and task.needs_sound:
+        raise ValueError(
+            f"task {task.name} of a silent clip: sound is all that it reads, or writes; use a grid with audio_levels."
+        )
+    if task.frames:
+        grid = dataclasses.replace(grid, frames=task.frames)
     both = {s.modality for s in writes} == {"video", "audio"}
     build = _Builder(audio_order)
     build.special(False, "<bos>", f"<task:{task.output}{'+audio' if both else ''}>")
@@ -213,20 +239,24 @@ def layout_for(
         build.add("text", False, text_length)
         build.special(False, "<eot_i>")
     for span in reads:
-        build.span(span, grid, output=False)
+        build.span(span, grid, output=False, text_length=text_length)
     build.special(False, *_conditioning_names(grid, source))
     prefix_length = build.length
     for span in writes:
-        build.span(span, grid, output=True, close=task.ends)
+        build.span(span, grid, output=True, text_length=text_length, close=task.ends)
     if task.ends:
         build.special(True, "<eos>", clock=build.segments[-1].clock)
     return Layout(task, grid, vocabulary, tuple(build.segments), text_length, prefix_length)
 
 
 def _segment_ids(layout: Layout, segment: Segment, codes: np.ndarray) -> np.ndarray:
+    if segment.kind == "pieces":
+        return layout.vocabulary.text_ids(codes)
     if segment.kind == "video":
-        if codes.shape != layout.grid.latents:
-            raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {layout.grid.latents}.")
+        needed = (1, *layout.grid.latents[1:]) if segment.alone else layout.grid.latents
+        codes = codes[:1] if layout.task.frames == 1 else codes  # of a clip its first frame, which stands alone
+        if codes.shape != needed:
+            raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {needed}.")
         count = segment.length // layout.grid.tokens_per_latent
         return layout.vocabulary.visual_ids(codes[segment.first : segment.first + count].reshape(-1))
     needed = (layout.grid.audio_frames, layout.grid.audio_levels)
@@ -244,22 +274,26 @@ def assemble(layout: Layout, record: Mapping[str, np.ndarray], *, outputs: bool 
     ids `… <bov_i> 263 264 <eov_i> … | <bov_o> 259 265 <eov_o> …`, weights `… 0 0 0 0 … | 1 1 1 1 …`
 
     Args:
-        record: `video` [t h w] and `audio` [f q] codes of the *whole* clip, as far as the task needs them; `text_ids`,
-            `text_mask` [l] where it has a text. Other entries (the empty prompt's, say) pass through.
+        record: codes of the *whole* clip, `video` [t h w], `audio` [f q] and what else `task.keys` names, as far as the
+            task needs them; `text_ids`, `text_mask` [l] where it has a text. Other entries (the empty prompt's, say)
+            pass through.
         outputs: False to prepare a prefix: the codes to be written may be missing and stay `<pad>`.
 
     Returns:
         ids, table, weights, valid [n]; positions [n 4]; prefix_length []; text_ids, text_mask [l]; what passed through.
     """
     ids = layout.ids.copy()
+    weights = (np.arange(layout.length) >= layout.prefix_length).astype(np.float32)
+    valid = np.ones(layout.length, bool)
+    text_ids, text_mask = _text(layout, record, outputs)
     for segment in layout.segments:
-        if segment.kind in ("video", "audio") and (outputs or not segment.output):
+        if segment.kind in CODES and (outputs or not segment.output):
             if segment.key not in record:
                 raise ValueError(f"record {sorted(record)}: task {layout.task.name} needs {segment.key!r} codes.")
             ids[segment.start : segment.stop] = _segment_ids(layout, segment, np.asarray(record[segment.key]))
-    text_ids, text_mask = _text(layout, record)
+            if segment.kind == "pieces":
+                weights[segment.start : segment.stop] = valid[segment.start : segment.stop] = text_mask
     tables = layout.tables
-    valid = np.ones(layout.length, bool)
     if layout.task.text:
         valid[tables == vocab.TEXT_EMBEDDING] = text_mask
     used = {s.key for s in layout.segments} | {"video", "audio"}
@@ -269,16 +303,16 @@ def assemble(layout: Layout, record: Mapping[str, np.ndarray], *, outputs: bool 
         "table": tables,
         "positions": layout.positions,
         "prefix_length": np.int32(layout.prefix_length),
-        "weights": (np.arange(layout.length) >= layout.prefix_length).astype(np.float32),
+        "weights": weights,
         "valid": valid,
         "text_ids": text_ids,
         "text_mask": text_mask,
     }
 
 
-def _text(layout: Layout, record: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _text(layout: Layout, record: Mapping[str, np.ndarray], outputs: bool) -> tuple[np.ndarray, np.ndarray]:
     """`text_ids` and `text_mask` of the record; nothing but padding for a task without text."""
-    if not layout.task.text:
+    if not (layout.task.text or (outputs and layout.task.needs_text)):
         return np.zeros(layout.text_length, np.int32), np.zeros(layout.text_length, bool)
     if "text_ids" not in record or "text_mask" not in record:
         raise ValueError(f"record {sorted(record)}: task {layout.task.name} needs text_ids and text_mask.")
@@ -304,8 +338,11 @@ def disassemble(layout: Layout, ids: Int[np.ndarray, "*b n"]) -> dict[str, np.nd
     grid, record = layout.grid, {}
     for s in layout.segments:
         part = ids[..., s.start : s.stop]
-        if s.kind == "video":
-            whole = record.setdefault(s.key, np.zeros((*ids.shape[:-1], *grid.latents), np.int32))
+        if s.kind == "pieces":
+            record[s.key] = _until_end(layout.vocabulary, part)
+        elif s.kind == "video":
+            latents = (1, *grid.latents[1:]) if s.alone else grid.latents
+            whole = record.setdefault(s.key, np.zeros((*ids.shape[:-1], *latents), np.int32))
             count = s.length // grid.tokens_per_latent
             codes = layout.vocabulary.visual_codes_of(part)
             whole[..., s.first : s.first + count, :, :] = codes.reshape(*ids.shape[:-1], count, *grid.latents[1:])
@@ -317,3 +354,10 @@ def disassemble(layout: Layout, ids: Int[np.ndarray, "*b n"]) -> dict[str, np.nd
                 codes = layout.vocabulary.audio_codes_of(part[..., i], s.level + i)
                 whole[..., s.first : s.first + part.shape[-2], s.level + i] = codes
     return record
+
+
+def _until_end(vocabulary: Vocabulary, ids: Int[np.ndarray, "*b l"]) -> Int[np.ndarray, "*b l"]:
+    """Text ids → pieces up to the first `</s>` and it, then 0: `t9 t1 t7 → 9 1 0`."""
+    pieces = np.where(ids == vocab.special_id("<pad>"), 0, ids - vocab.TEXT_OFFSET)
+    kept = np.cumsum(np.cumsum(pieces == vocab.END_OF_TEXT, axis=-1), axis=-1) <= 1
+    return vocabulary.text_pieces_of(np.where(kept, pieces, 0) + vocab.TEXT_OFFSET)

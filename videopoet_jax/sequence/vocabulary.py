@@ -27,12 +27,13 @@ ROW_MULTIPLE = 256  # every table's rows are padded to this, so that they divide
 
 # The ids of these names are fixed for good: weights depend on them. New names take free ids, none is renumbered.
 MARKERS = ("<pad>", "<bos>", "<eos>", "<bot_i>", "<eot_i>", "<bov_i>", "<eov_i>", "<boa_i>", "<eoa_i>",
-           "<bov_o>", "<eov_o>", "<boa_o>", "<eoa_o>", "<text>")  # fmt: skip
+           "<bov_o>", "<eov_o>", "<boa_o>", "<eoa_o>", "<text>", "<bot_o>")  # fmt: skip
 # One per kind of *output* [VP]: text-to-video, image-to-video and unconditional share `video`.
-OUTPUTS = ("video", "video+audio", "image", "audio", "inpainted", "outpainted", "stylized")
+OUTPUTS = ("video", "video+audio", "image", "audio", "inpainted", "outpainted", "stylized", "text")
 # [VP] names portrait alone (128 wide × 224 high); a square is implied by no token. Landscape: ours.
 RESOLUTIONS = ("portrait", "landscape")
 SOURCES = ("moving_digits", "video", "image")  # [VP] "the source of the video to generate"; the values are ours
+END_OF_TEXT = 1  # the piece `</s>`, in T5's vocabularies and in ours
 MAX_LATENTS = 64  # durations 1, 5, 9, … 253 frames
 
 
@@ -120,6 +121,16 @@ class Vocabulary:
         """Level 1: `0 7 → 263424 263431`."""
         _in_range(np.array([level]), self.audio_levels, "audio level", "keep fewer RVQ levels")
         return AUDIO_OFFSET + level * AUDIO_CODES + _in_range(codes, AUDIO_CODES, "audio codes", "codes are per level")
+
+    def text_ids(self, pieces: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+        """`0 7 → 266496 266503`."""
+        remedy = "a model that writes text has text_pieces, as many as its text encoder's vocabulary"
+        return TEXT_OFFSET + _in_range(pieces, self.text_pieces, "text pieces", remedy)
+
+    def text_pieces_of(self, ids: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+        """`266496 266503 → 0 7`; raises where an id is no text piece."""
+        remedy = "these ids do not follow the layout"
+        return _in_range(np.asarray(ids) - TEXT_OFFSET, self.text_pieces, "text pieces", remedy)
 
     def visual_codes_of(self, ids: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
         """`256 263 → 0 7`; raises where an id is not visual."""

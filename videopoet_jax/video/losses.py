@@ -192,7 +192,7 @@ def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
         said = logits(pairs.reshape(-1, *pairs.shape[2:])).astype(jnp.float32).reshape(pairs.shape[:2])
         real, fake = said[:, 0], said[:, 1]
         averages = gan.follow(gan.Averages(**extra["averages"]), real, fake, adversary["lecam_decay"])
-        adversarial = gan.discriminator_loss(real, fake, adversary["kind"])
+        classification = gan.discriminator_loss(real, fake, adversary["kind"])
         lecam = gan.lecam(real, fake, averages)
         penalty = jax.lax.cond(
             extra["step"] % adversary["r1_every"] == 0,
@@ -200,8 +200,8 @@ def make_adversary_loss(adversary: Config) -> Callable[..., tuple[Array, Aux]]:
             lambda video: jnp.zeros(()),
             outputs["real"],
         )
-        loss = adversarial + adversary["r1"] * penalty + adversary["lecam"] * lecam
-        metrics = {"real": jnp.mean(real), "fake": jnp.mean(fake), "adversarial": adversarial}
+        loss = classification + adversary["r1"] * penalty + adversary["lecam"] * lecam
+        metrics = {"real": jnp.mean(real), "fake": jnp.mean(fake), "classification": classification}
         metrics |= {"r1": penalty, "lecam": lecam}
         return loss, Aux(metrics, {"step": extra["step"] + 1, "averages": averages._asdict()})
 

@@ -6,9 +6,7 @@ frames arrive, they are dealt out again in one fixed chunk, 1 + n frames and the
     n = 16   pieces of 10 10 10 …   →   17 | 16 | 16 | … | the rest, filled up by repeating its last frame
 
 so the codes of a film do not depend on the pieces it came in, bit for bit. (For other shapes XLA:CPU rounds
-differently, so equality is made by running the same shapes.) Large pictures have fewer frames a chunk, so that memory
-hardly grows with them: n is 16 up to `CHUNK_PIXELS`, 4 at 256×256 where the stride in time is 4, and never less than
-that stride.
+differently, so equality is made by running the same shapes.)
 
 A model that is not causal (`magvit1`) sees a clip as a whole, so a film is cut into clips of n frames that know nothing
 of each other, with a seam between them. What the last clip lacks of a whole latent is filled up by repeating its last
@@ -17,8 +15,7 @@ frame; it is no longer than that:
     n = 16   37 frames   →   16 | 16 | 5 and 3 times the last of them   →   4 + 4 + 2 latents
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +29,6 @@ from videopoet_jax.video.blocks import Chunk
 from videopoet_jax.video.model import VideoTokenizerModel, to_bytes, to_pixels
 
 CHUNK_FRAMES = 16  # Not in the paper; ours: two seconds at 8 fps. A clip of MAGVIT, which is not causal, is as long
-CHUNK_PIXELS = CHUNK_FRAMES * 224 * 128  # Ours: a chunk of VideoPoet's larger pictures
 
 
 class Piece(NamedTuple):
@@ -56,8 +52,7 @@ class Stream:
 
     Args:
         model, dtype: the network, and what it computes in.
-        chunk_frames: of a film; None: 16, or as few as `CHUNK_PIXELS` allow a causal model, rounded down to a multiple
-            of the model's stride in time.
+        chunk_frames: of a film; None: 16, or the nearest number below it that the model's stride in time divides.
 
     Raises:
         ValueError: a chunk that is no multiple of the stride in time.
@@ -65,24 +60,12 @@ class Stream:
 
     def __init__(self, model: VideoTokenizerModel, dtype: Any, chunk_frames: int | None = None) -> None:
         self.model, self.dtype, self.time, self.causal = model, dtype, model.stride[0], model.causal
-        self._chunk_frames = chunk_frames
-        if chunk_frames not in (None, near := self._whole_strides(chunk_frames or CHUNK_FRAMES)):
+        near = max(1, (chunk_frames or CHUNK_FRAMES) // self.time) * self.time
+        if chunk_frames not in (None, near):
             raise ValueError(f"{chunk_frames} frames a chunk: needs a multiple of {self.time}; use {near}.")
+        self.frames, self.latents = near, near // self.time
         self.encode_chunk = jax.jit(self._encode_chunk, static_argnames="chunk")
         self.decode_chunk = jax.jit(self._decode_chunk, static_argnames="chunk")
-
-    def frames(self, height: int, width: int) -> int:
-        """Frames of a chunk of a film of this size."""
-        if self._chunk_frames or not self.causal:
-            return self._chunk_frames or self._whole_strides(CHUNK_FRAMES)
-        return self._whole_strides(min(CHUNK_FRAMES, CHUNK_PIXELS // max(1, height * width)))
-
-    def latents(self, height: int, width: int) -> int:
-        """Latent frames of a chunk of a film whose latents have this size."""
-        return self.frames(height * self.model.stride[1], width * self.model.stride[2]) // self.time
-
-    def _whole_strides(self, frames: int) -> int:
-        return max(1, frames // self.time) * self.time
 
     def encode(self, params: Any, pieces: Iterable[UInt8[np.ndarray, "_t h w 3"]]) -> Iterator[np.ndarray]:
         """Frames, in pieces of any length → codes, a chunk at a time; a last group short of frames is filled up."""
@@ -92,7 +75,7 @@ class Stream:
     def decode(self, params: Any, pieces: Iterable[Int[np.ndarray, "_t h w"]]) -> Iterator[np.ndarray]:
         """Codes, in pieces of any length → frames, a chunk at a time."""
         past = None
-        for codes in self._dealt(pieces, self.latents):
+        for codes in deal(pieces, self.causal + self.latents, self.latents):
             past, video = self._decoded(params, past, codes)
             yield video
 
@@ -106,12 +89,12 @@ class Stream:
     def _encoded(self, params: Any, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(true frames, codes) of each chunk."""
         past: Any = None
-        for truth in self._dealt(pieces, self.frames):
+        for truth in deal(pieces, self.causal + self.frames, self.frames):
             self.model.grid(1, *truth.shape[1:3])  # or say what is wrong with the size
             first = self.causal and past is None
             kept = -(-(len(truth) - first) // self.time) + first
             if self.causal:
-                filled = fill(truth, self.frames(*truth.shape[1:3]) + first)[None]
+                filled = fill(truth, self.frames + first)[None]
                 codes, past = self.encode_chunk(params, past or {}, filled, chunk="first" if first else "next")
             else:
                 codes, _ = self.encode_chunk(params, {}, fill(truth, kept * self.time)[None], chunk="whole")
@@ -123,16 +106,9 @@ class Stream:
             video, past = self.decode_chunk(params, {}, jnp.asarray(codes[None], jnp.int32), chunk="whole")
             return past, np.asarray(video[0])
         first = past is None
-        filled = jnp.asarray(fill(codes, self.latents(*codes.shape[1:3]) + first)[None], jnp.int32)
+        filled = jnp.asarray(fill(codes, self.latents + first)[None], jnp.int32)
         video, past = self.decode_chunk(params, past or {}, filled, chunk="first" if first else "next")
         return past, np.asarray(video[0, : len(codes) * self.time - (self.time - 1) * first])
-
-    def _dealt(self, pieces: Iterable[np.ndarray], size: Callable[[int, int], int]) -> Iterator[np.ndarray]:
-        """Chunks of as many items as `size` has of the first piece's height and width, the first one longer by one."""
-        pieces = iter(pieces)
-        for head in pieces:  # the first one, if there is any
-            items = size(*head.shape[1:3])
-            yield from deal(chain([head], pieces), self.causal + items, items)
 
     def _encode_chunk(self, params: Any, past: Any, video: Any, chunk: Chunk) -> tuple[jax.Array, Any]:
         pixels, variables = to_pixels(video).astype(self.dtype), {"params": params, "past": past}

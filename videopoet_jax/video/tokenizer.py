@@ -53,8 +53,8 @@ class VideoTokenizer:
         config: the fields of `VideoTokenizerModel`.
         params: its parameters, unboxed.
         dtype: what it computes in; None: bfloat16 on accelerators, float32 on CPU.
-        chunk_frames: frames of a film computed at once, a multiple of the stride in time; None: 16, fewer of pictures
-            larger than 224×128. The codes of a film depend on it (by rounding), not on the pieces that it came in.
+        chunk_frames: frames of a film computed at once, a multiple of the stride in time; None: 16 or a few fewer. The
+            codes of a film depend on it (by rounding), not on the pieces that the film came in.
     """
 
     def __init__(
