@@ -31,6 +31,7 @@ CORE = [
     "tensorboardX>=2.6",
 ]
 DATA = ["seqio>=0.0.20", "tensorflow-datasets>=4.9.10", "importlib_resources"]  # TFDS imports the last undeclared
+STRUCTURE = ["opencv-python-headless>=4.9"]  # DIS optical flow, for stylization
 COMPRESSION = ["imageio-ffmpeg>=0.8.1"]  # an ffmpeg with x265, vvenc and libvmaf
 EXTRAS = {
     "data": DATA,
@@ -39,6 +40,7 @@ EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
+    "structure": STRUCTURE,
     "compression": COMPRESSION,
     # PyTorch and the peers of tests/benchmarks, as they were measured; launch/benchmark.sh adds two more.
     "benchmark": [
@@ -50,6 +52,7 @@ EXTRAS = {
     ],
     "test": [
         *COMPRESSION,
+        *STRUCTURE,
         "pytest>=8",
         "pytest-xdist>=3.5",
         "beartype>=0.18",
