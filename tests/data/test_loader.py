@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from videopoet_jax.data.loader import Part, make_loader, mixture
+from videopoet_jax.data.loader import Part, Stream, make_loader, mixture
 
 
 class Squares:
@@ -22,6 +22,10 @@ class Squares:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {"x": np.full(self._width, index**2, np.int32)}
+
+
+def alone(source, weight, batch_size):
+    return Part([Stream(source)], weight, batch_size)
 
 
 def examples(loader, count):
@@ -108,7 +112,12 @@ def test_transforms_see_one_example_and_random_ones_repeat_when_resumed():
 
 
 def parts(num_threads=2, **kwargs):
-    return mixture([Part(Squares(10), 3, 4), Part(Squares(30, 5), 1, 6)], seed=0, num_threads=num_threads, **kwargs)
+    return mixture(
+        [Part([Stream(Squares(10))], 3, 4), Part([Stream(Squares(30, 5))], 1, 6)],
+        seed=0,
+        num_threads=num_threads,
+        **kwargs,
+    )
 
 
 def test_each_batch_of_a_mixture_comes_from_one_source_in_fixed_proportion():
@@ -127,11 +136,40 @@ def test_a_mixture_resumes_at_any_step():
         assert [(b["part"][0], b["example"].tolist()) for b in itertools.islice(again, 20 - stop)] == whole[stop:]
 
 
+def blend(**kwargs):
+    streams = [Stream(Squares(10), 3), Stream(Squares(7), 1, transform=lambda example: {"x": -example["x"]})]
+    return mixture([Part(streams, 1, 8), alone(Squares(4), 1, 4)], seed=0, **kwargs)
+
+
+def test_rows_of_a_batch_come_from_several_streams_in_fixed_proportion():
+    batches = [batch for batch in itertools.islice(blend(), 40) if batch["part"][0] == 0]
+    assert len(batches) == 20
+    for batch in batches:
+        assert np.bincount(batch["stream"]).tolist() == [6, 2]
+        sign = np.where(batch["stream"] == 1, -1, 1)
+        np.testing.assert_array_equal(batch["x"][:, 0], sign * batch["example"] ** 2)
+    order = np.concatenate([batch["example"][batch["stream"] == 1] for batch in batches])
+    assert sorted(order[:7]) == list(range(7)) and sorted(order[7:14]) == list(range(7))  # each has epochs of its own
+
+
+def test_a_blend_resumes_at_any_step_and_is_shared_by_processes():
+    whole = [(b["stream"].tolist(), b["example"].tolist()) for b in itertools.islice(blend(), 12)]
+    again = blend()
+    again.set_state({**again.get_state(), "next_batch": 5})
+    assert [(b["stream"].tolist(), b["example"].tolist()) for b in itertools.islice(again, 7)] == whole[5:]
+    halves = [blend(process=process, processes=2) for process in range(2)]
+    for _, rows in whole:
+        assert sum((next(half)["example"].tolist() for half in halves), []) == rows
+    changed = mixture([Part([Stream(Squares(10), 2), Stream(Squares(7), 1)], 1, 8), alone(Squares(4), 1, 4)], seed=0)
+    with pytest.raises(ValueError, match="must be the same to go on"):
+        changed.set_state(blend().get_state())
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_rows_of_all_processes_together_are_the_batch_of_one(processes):
-    one = examples(mixture([Part(Squares(20), 1, 8)], seed=2), 7)
+    one = examples(mixture([alone(Squares(20), 1, 8)], seed=2), 7)
     many = [
-        examples(mixture([Part(Squares(20), 1, 8)], seed=2, process=p, processes=processes), 7)
+        examples(mixture([alone(Squares(20), 1, 8)], seed=2, process=p, processes=processes), 7)
         for p in range(processes)
     ]
     assert [sum(rows, []) for rows in zip(*many, strict=True)] == one
@@ -141,7 +179,7 @@ def test_random_transforms_do_not_depend_on_the_number_of_processes():
     def draw(example, rng):
         return {"x": rng.integers(10**9, size=2)}
 
-    part = Part(Squares(20), 1, 8, random_transform=draw)
+    part = Part([Stream(Squares(20), random_transform=draw)], 1, 8)
     one = mixture([part], seed=2)[5]["x"]
     two = [mixture([part], seed=2, process=p, processes=2)[5]["x"] for p in range(2)]
     np.testing.assert_array_equal(np.concatenate(two), one)
@@ -154,8 +192,14 @@ def test_random_transforms_do_not_depend_on_the_number_of_processes():
         (lambda: make_loader(Squares(0), batch_size=1, seed=0), "holds no examples"),
         (lambda: make_loader(Squares(3), batch_size=4, seed=0, num_epochs=1), "choose at most 3"),
         (lambda: make_loader(Squares(3), batch_size=0, seed=0), "batch_size 0"),
-        (lambda: mixture([Part(Squares(3), 1, 3)], seed=0, process=0, processes=2), "multiple of the 2 processes"),
-        (lambda: mixture([Part(Squares(3), 0, 1), Part(Squares(3), 1, 1)], seed=0), "leave the part out"),
+        (
+            lambda: mixture([alone(Squares(3), 1, 3)], seed=0, process=0, processes=2),
+            "multiple of the 2 processes",
+        ),
+        (
+            lambda: mixture([alone(Squares(3), 0, 1), alone(Squares(3), 1, 1)], seed=0),
+            "leave the part out",
+        ),
     ],
 )
 def test_mistakes_are_named(build, message):

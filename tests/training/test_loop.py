@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_model import Points, assert_same_bits, loader, loss_fn, new_state, train
 
-from videopoet_jax.data.loader import Part, mixture
+from videopoet_jax.data.loader import Part, Stream, mixture
 from videopoet_jax.layers.objective import FROZEN, Aux
 from videopoet_jax.parallel import make_mesh, replicated
 from videopoet_jax.training.checkpoint import Checkpoints
@@ -93,7 +93,7 @@ def test_a_finished_run_returns_its_state_without_a_step(tmp_path):
 
 def test_batches_of_two_shapes_are_compiled_once_each_and_resume(tmp_path, capsys):
     def batches():
-        return mixture([Part(Points(), 1, 8), Part(Points(), 1, 16)], seed=3)
+        return mixture([Part([Stream(Points())], 1, 8), Part([Stream(Points())], 1, 16)], seed=3)
 
     whole = train(tmp_path / "whole", 8, batches=batches())
     assert capsys.readouterr().err.count("compiling, once") == 2

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from videopoet_jax.cli.configuration import require
 from videopoet_jax.cli.recipes import AdversaryRecipe, PyTree, Recipe
 from videopoet_jax.cli.sources import augmentation, clips, sounds
-from videopoet_jax.data.loader import Part, make_loader, mixture
+from videopoet_jax.data.loader import Part, Stream, make_loader, mixture
 
 
 def video_tokenizer(config: ConfigDict) -> Recipe:
@@ -56,9 +56,10 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
 
     source, views, rows = clips(config, "train"), augmentation(config), config.train.batch_size
     pictures = rows * data.images_per_clip
-    parts = [Part(source, 1 - data.image_share, rows if data.num_frames > 1 else pictures, _only("video"), views)]
+    stream = Stream(source, transform=_only("video"), random_transform=views)
+    parts = [Part([stream], 1 - data.image_share, rows if data.num_frames > 1 else pictures)]
     if data.image_share:
-        parts.append(Part(source, data.image_share, pictures, _only("video"), one_frame(views)))
+        parts.append(Part([stream._replace(random_transform=one_frame(views))], data.image_share, pictures))
     return Recipe(
         init=functools.partial(init_params, model),
         loss_fn=losses.make_loss(model, config.loss.to_dict(), adversary=adversary, perceptual=perceptual),

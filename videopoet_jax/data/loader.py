@@ -5,8 +5,12 @@
     state = loader.get_state()                                  # {"next_batch": 1, "spec": […]}
     loader.set_state(state)                                     # the very next batch is number 1 again
 
-    loader = mixture([Part(clips, weight=3, batch_size=8), Part(images, weight=1, batch_size=40)], seed=0)
-    part of each batch:   0 0 1 0  0 0 1 0 …                    # a batch comes from one source, so shapes may differ
+    parts = [Part([Stream(clips)], weight=3, batch_size=8), Part([Stream(images)], weight=1, batch_size=40)]
+    loader = mixture(parts, seed=0)
+    part of each batch:   0 0 1 0  0 0 1 0 …                    # a batch comes from one part, so shapes may differ
+
+    Part([Stream(clips, 2), Stream(films, 1)], weight=1, batch_size=6)
+    stream of each row:   0 1 0  0 1 0                          # a batch may blend streams of one shape
 
 Batch number n holds the same examples for any number of processes; each process reads its own rows of it.
 """
@@ -36,47 +40,68 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
-class Part(NamedTuple):
-    """One source of a mixture: `weight` is its share of the batches, relative to the others'."""
+class Stream(NamedTuple):
+    """A source's examples, epoch after epoch; `weight` is their share of its part's rows, relative to the others'."""
 
     source: Any
-    weight: float
-    batch_size: int
+    weight: float = 1.0
     transform: Transform | None = None
     random_transform: RandomTransform | None = None
 
 
+class Part(NamedTuple):
+    """What batches of one shape are made of; `weight` is its share of the batches, relative to the others'."""
+
+    streams: Sequence[Stream]
+    weight: float
+    batch_size: int
+
+
 class _Examples:
-    """The examples of a part that this process reads, epoch after epoch, transformed and numbered.
+    """A stream's examples one after the other, shuffled anew in every epoch, transformed and numbered."""
 
-    `batches of 4, process 1 of 2: rows 0 1 2 3 … → places 2 3 6 7 …`
-    """
-
-    def __init__(self, part: Part, *, key: int, shuffle: bool, num_epochs: int | None, process: int, processes: int):
-        self._part, self._key, self._shuffle = part, key, shuffle
-        self._count = len(part.source)
-        self._rows = part.batch_size // processes
-        self._first = self._rows * process
-        total = sys.maxsize if num_epochs is None else self._count * num_epochs
-        self._length = total // part.batch_size * self._rows
+    def __init__(self, stream: Stream, number: int, *, key: int, shuffle: bool, num_epochs: int | None):
+        self._stream, self._number, self._key, self._shuffle = stream, number, key, shuffle
+        self._count = len(stream.source)
+        self._length = sys.maxsize if num_epochs is None else self._count * num_epochs
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, row: int) -> Example:
-        batch, row = divmod(int(row), self._rows)
-        position = batch * self._part.batch_size + self._first + row
+    def __getitem__(self, position: int) -> Example:
+        position, stream = int(position), self._stream
         epoch, place = divmod(position, self._count)
         number = shuffled(place, self._count, self._key + mix(epoch)) if self._shuffle else place
-        example = self._part.source[number]
-        if self._part.transform is not None:
-            example = self._part.transform(example)
-        if self._part.random_transform is not None:
-            example = self._part.random_transform(example, np.random.default_rng((self._key, position)))
-        return {**example, "example": np.int32(number)}
+        example = stream.source[number]
+        if stream.transform is not None:
+            example = stream.transform(example)
+        if stream.random_transform is not None:
+            example = stream.random_transform(example, np.random.default_rng((self._key, position)))
+        return {**example, "example": np.int32(number), "stream": np.int32(self._number)}
 
     def __repr__(self) -> str:
-        return f"{type(self._part.source).__name__}[{self._count}]"
+        return f"{type(self._stream.source).__name__}[{self._count}]"
+
+
+class _Rows:
+    """The rows of a part's batches that this process reads.
+
+    `batches of 4, process 1 of 2: rows 0 1 2 3 … → rows 2 3 6 7 … of all`
+    """
+
+    def __init__(self, rows: grain.MapDataset, batch_size: int, process: int, processes: int):
+        self._all, self._batch_size, self._own = rows, batch_size, batch_size // processes
+        self._first = self._own * process
+
+    def __len__(self) -> int:
+        return len(self._all) // self._batch_size * self._own
+
+    def __getitem__(self, row: int) -> Example:
+        batch, row = divmod(int(row), self._own)
+        return self._all[batch * self._batch_size + self._first + row]
+
+    def __repr__(self) -> str:
+        return repr(self._all)
 
 
 def _batches(
@@ -84,16 +109,22 @@ def _batches(
 ) -> grain.MapDataset:
     """The endless (or `num_epochs` long) random-access sequence of one part's batches."""
     size = part.batch_size
-    if len(part.source) == 0:
-        raise ValueError(f"{part.source!r}: holds no examples; a source needs at least one.")
     if size < 1 or size % processes:
         raise ValueError(f"batch_size {size}: must be a positive multiple of the {processes} processes.")
-    total = len(part.source) * (num_epochs or 0)
-    if num_epochs is not None and total < size:
-        raise ValueError(f"{total} examples for batch_size {size}: not one batch; choose at most {total}.")
-    key = zlib.crc32(f"{seed}/{number}".encode())
-    examples = _Examples(part, key=key, shuffle=shuffle, num_epochs=num_epochs, process=process, processes=processes)
-    return grain.MapDataset.source(examples).batch(size // processes, drop_remainder=True)
+    rows = []
+    for place, stream in enumerate(part.streams):
+        if len(stream.source) == 0:
+            raise ValueError(f"{stream.source!r}: holds no examples; a source needs at least one.")
+        if stream.weight <= 0:
+            raise ValueError(f"stream {place} with weight {stream.weight}: must be above 0; leave the stream out.")
+        key = zlib.crc32(f"{seed}/{number}/{place}".encode() if place else f"{seed}/{number}".encode())
+        examples = _Examples(stream, place, key=key, shuffle=shuffle, num_epochs=num_epochs)
+        rows.append(grain.MapDataset.source(examples))
+    blend = rows[0] if len(rows) == 1 else grain.MapDataset.mix(rows, [stream.weight for stream in part.streams])
+    if len(blend) < size:
+        raise ValueError(f"{len(blend)} examples for batch_size {size}: not one batch; choose at most {len(blend)}.")
+    own = grain.MapDataset.source(_Rows(blend, size, process, processes))
+    return own.batch(size // processes, drop_remainder=True)
 
 
 class Loader:
@@ -151,9 +182,10 @@ def mixture(
     process: int | None = None,
     processes: int | None = None,
 ) -> Loader:
-    """Batches of several sources, each batch of one; which one is fixed by the batch's number.
+    """Batches of several parts, each batch of one; which one is fixed by the batch's number.
 
-    Every batch carries `part` (the number of its source, once for each row) beside `example`.
+    Every batch carries `part` (the number of its part, once for each row) and `stream` (that of each row in its part)
+    beside `example`.
 
     Args:
         num_epochs: passes over each source; None for endless ones.
@@ -174,7 +206,7 @@ def mixture(
         datasets.append(batches.map(lambda b, n=number, r=rows: {**b, "part": np.full(r, n, np.int32)}))
         spec.append(
             {
-                "examples": len(part.source),
+                "streams": [{"examples": len(s.source), "weight": s.weight} for s in part.streams],
                 "batch_size": part.batch_size,
                 "weight": part.weight,
                 "seed": seed,
@@ -207,7 +239,7 @@ def make_loader(
             place in the run, and on nothing else.
         num_epochs, num_threads, prefetch: as in `mixture`.
     """
-    part = Part(source, 1.0, batch_size, transform, random_transform)
+    part = Part([Stream(source, 1.0, transform, random_transform)], 1.0, batch_size)
     return mixture(
         [part], seed=seed, shuffle=shuffle, num_epochs=num_epochs, num_threads=num_threads, prefetch=prefetch
     )

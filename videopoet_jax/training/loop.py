@@ -24,7 +24,7 @@ from videopoet_jax.training.state import TrainState
 from videopoet_jax.training.step import TrainStep
 
 # Entries of a batch that name its examples: reported when something goes wrong, never sent to the devices.
-ID_KEYS = ("example", "part")
+ID_KEYS = ("example", "stream", "part")
 
 
 @runtime_checkable
