@@ -33,8 +33,8 @@ def naive(tiny, batch):
     sums = Naive(*(np.zeros(batch["ids"].shape) for _ in range(3)))
     for b, i in np.argwhere(batch["weights"] > 0):
         x, token = hidden[b : b + 1, i - 1 : i], int(batch["ids"][b, i])
-        if token < 256:
-            drawn = [(special_text_logits(output, x, rows), token)]
+        if token < 256 or token >= 266_496:
+            drawn = [(special_text_logits(output, x, rows), token if token < 256 else 256 + token - 266_496)]
         elif token < 262_400:
             high, low = divmod(token - 256, 4)
             first = visual_logits(output, x, jnp.zeros((1, 1, 0), int), 4, 1e-6)
@@ -46,6 +46,38 @@ def naive(tiny, batch):
         sums.z[b, i] = sum(float(jax.nn.logsumexp(v[0, 0])) ** 2 for v, _ in drawn)
         sums.correct[b, i] = all(int(jnp.argmax(v[0, 0])) == k for v, k in drawn)
     return sums
+
+
+def test_a_text_that_is_written_is_scored_by_its_own_rows(make_tiny):
+    tiny = make_tiny(text_pieces=12)
+    batch = tiny.batch(tiny.layout("captioning"), 3)
+    fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
+    totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 7)
+    assert_allclose(totals["special"].nll, naive(tiny, batch).nll.sum(), rtol=1e-5)
+    assert totals["special"].weight == batch["weights"].sum() > 3 * 1  # <bot_o>, and the pieces up to the end
+    assert totals["video"].weight == 0
+
+
+@pytest.mark.parametrize("task", ["text_to_video", "captioning"])
+def test_padding_behind_a_sequence_changes_nothing(make_tiny, task):
+    """Rows of a group are as long as its longest kind."""
+    tiny = make_tiny(text_pieces=12)
+    batch = tiny.batch(tiny.layout(task), 2)
+    longer = {
+        name: np.pad(batch[name], [(0, 0), (0, 9)] + [(0, 0)] * (batch[name].ndim - 2))
+        for name in ("ids", "table", "positions", "weights", "valid")
+    }
+    longer = {**batch, **longer}
+    n = batch["ids"].shape[1]
+    counted = batch["weights"][:, 1:] > 0  # what follows the end of a text is no one's to read
+    one, other = tiny.hidden(batch), tiny.hidden(longer)[:, :n]
+    assert_allclose(one[:, :-1][counted], other[:, :-1][counted], atol=1e-5)
+    losses = []
+    for b in (batch, longer):
+        fields = tuple(jnp.asarray(b[name]) for name in ("ids", "table", "weights"))
+        totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(b), *fields, 7)
+        losses.append(sum(t.nll for t in totals.values()))
+    assert_allclose(*losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 999])

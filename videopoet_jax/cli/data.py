@@ -25,7 +25,10 @@ def command() -> None:
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
-    """Tokenize the clips of a config's data source: pictures, sound and captions."""
+    """Tokenize the clips of a config's data source: pictures, sound and captions.
+
+    Pictures in all the ways that the tasks of `data.tasks` show them: with holes, as flow and depth.
+    """
     from tqdm import tqdm
 
     from videopoet_jax.cli.configuration import load_config
@@ -37,18 +40,20 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     from videopoet_jax.training.compilation import use_compilation_cache
 
     use_compilation_cache()
-    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views"))
-    source, views, view = clips(config, split, size=count), 1, None
+    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views", "data.tasks"))
+    keys = view_keys(config.data.tasks)
+    source, views, view = clips(config, split, size=count, structure="structure" in keys), 1, None
     if split == "train":
         views, view = config.data.views, augmentation(config)
         if views < 1 or (views > 1 and view is None):
             raise ValueError(f"data.views {views}: at least 1, and more only where data.zoom makes them differ.")
     total = min(count or len(source) * views, len(source) * views)
-    tokenize = Tokenize(models, batch_size, config.data)
+    tokenize = Tokenize(models, batch_size, config.data, keys, config.seed)
     # Relative, so that the records and the models can be moved together.
     meta = {
         "models": os.path.relpath(models.resolve(), out.resolve()),
         "digests": {part: digest(models / part) for part in PARTS},
+        "keys": keys,
     }
     loader = make_loader(
         source,
@@ -61,7 +66,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     with TokenWriter(out, meta) as writer, tqdm(total=total, unit="clip") as progress:
         held: list[dict] = []
         for number, example in zip(range(total), loader, strict=False):
-            held.append({name: value[0] for name, value in example.items()})
+            held.append({name: value[0] for name, value in example.items()} | {"number": number})
             if len(held) == batch_size or number + 1 == total:
                 for record in tokenize(held):
                     writer.write(record)
@@ -117,10 +122,21 @@ def stats(folder, num_frames, fps, report) -> None:
     )
 
 
-class Tokenize:
-    """Clips → records, always `batch_size` at a time, so that a clip's codes do not depend on its place."""
+def view_keys(rates) -> list[str]:
+    """The views of a clip that these tasks read or write."""
+    from videopoet_jax.sequence import get_task
 
-    def __init__(self, models: Path, batch_size: int, data) -> None:
+    keys = {key for name, rate in rates.items() if rate > 0 for key in get_task(name).keys(sound=False)}
+    return sorted(keys | {"video"})
+
+
+class Tokenize:
+    """Clips → records, always `batch_size` at a time, so that a clip's codes do not depend on its place.
+
+    Clips have the entries of `data.sources` and a `number`, which decides what their views draw.
+    """
+
+    def __init__(self, models: Path, batch_size: int, data, keys: list[str], seed: int) -> None:
         from videopoet_jax.audio.tokenizer import AudioTokenizer
         from videopoet_jax.text.embed import TextEncoder
         from videopoet_jax.video.tokenizer import VideoTokenizer
@@ -128,22 +144,26 @@ class Tokenize:
         self.video = VideoTokenizer.from_pretrained(models / "video_tokenizer")
         self.audio = AudioTokenizer.from_pretrained(models / "audio_tokenizer", rows=batch_size)
         self.text = TextEncoder.from_pretrained(models / "text_encoder")
-        self.batch_size, self.data = batch_size, data
+        self.batch_size, self.data, self.keys, self.seed = batch_size, data, keys, seed
 
     def __call__(self, examples: list[dict]) -> list[dict]:
-        missing = self.batch_size - len(examples)
-        filled = np.stack([e["video"] for e in [*examples, *[examples[-1]] * missing]])
-        codes = np.asarray(self.video.encode(filled).codes)[: len(examples)]
+        from videopoet_jax.data.views import views_of
+
+        shown = [views_of(e, self.keys, (self.seed, e["number"])) for e in examples]
+        codes = {key: self._codes([views[key] for views in shown]) for key in self.keys}
         sound = self.audio.encode(np.stack([e["audio"] for e in examples]), self.data.audio_levels).codes
         captions = [str(e["caption"]) for e in examples]
         tokens = self.text.tokenize(captions, self.data.text_length)
-        return [
-            {
-                "video": codes[i].astype(np.int32),
-                "audio": np.asarray(sound[i], np.int32),
-                "text_ids": tokens.ids[i],
-                "text_mask": tokens.mask[i],
-                "caption": captions[i],
-            }
-            for i in range(len(examples))
-        ]
+        records = []
+        for i, example in enumerate(examples):
+            record = {key: codes[key][i] for key in self.keys}
+            if example["has_audio"] or self.data.silence:
+                record["audio"] = np.asarray(sound[i], np.int32)
+            if captions[i]:
+                record |= {"text_ids": tokens.ids[i], "text_mask": tokens.mask[i], "caption": captions[i]}
+            records.append(record)
+        return records
+
+    def _codes(self, clips: list[np.ndarray]) -> np.ndarray:
+        filled = np.stack([*clips, *clips[-1:] * (self.batch_size - len(clips))])
+        return np.asarray(self.video.encode(filled).codes, np.int32)[: len(clips)]

@@ -1,14 +1,13 @@
 """Recipes of the text encoder and of the language model."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from videopoet_jax.cli.recipes import Recipe
-from videopoet_jax.data.loader import Part, make_loader, mixture
+from videopoet_jax.data.loader import make_loader
 
 
 def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
@@ -46,13 +45,13 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
+    from videopoet_jax.data.task_batches import task_batches
     from videopoet_jax.data.token_records import TokenSource
     from videopoet_jax.layers.objective import FROZEN
     from videopoet_jax.lm.language_model import LanguageModel, init_params
     from videopoet_jax.lm.loss import make_loss
     from videopoet_jax.lm.transformer import PrefixLM
     from videopoet_jax.pretrained import check_digests
-    from videopoet_jax.sequence import get_task
     from videopoet_jax.text.embed import TextEncoder
 
     data, model = config.data, PrefixLM(**config.model)
@@ -62,23 +61,19 @@ def language_model(config: ConfigDict) -> Recipe:
     models = Path(data.records).resolve() / source.meta["models"]
     check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
     encoder = TextEncoder.from_pretrained(models)
-    empty = encoder.tokenize([""], data.text_length)
     extra = {FROZEN: {"text_encoder": encoder.params}}
-
-    def transform(name: str) -> Callable[[dict], dict]:
-        layout = layout_of(config, get_task(name))
-        blank = {"empty_text_ids": empty.ids[0], "empty_text_mask": empty.mask[0]}
-        return lambda record: assemble_record(layout, record) | blank
 
     return Recipe(
         init=functools.partial(init_params, model),
         loss_fn=make_loss(config, lambda params, ids, mask: encoder.model.apply({"params": params}, ids, mask)),
         extra=extra,
-        batches=mixture(
-            [
-                Part(source, weight, config.train.batch_size, transform(name))
-                for name, weight in sorted(data.tasks.items())
-            ],
+        batches=task_batches(
+            source,
+            data.tasks.to_dict(),
+            shapes_of(config),
+            most_groups=data.groups,
+            rows=functools.partial(rows_of, config),
+            constants=functools.partial(empty_prompt, encoder),
             seed=config.seed,
         ),
         preview=None,
@@ -87,28 +82,49 @@ def language_model(config: ConfigDict) -> Recipe:
     )
 
 
-def layout_of(config: ConfigDict, task: Any) -> Any:
-    """The layout of a language model's config for one of its tasks."""
+def empty_prompt(encoder: Any, slots: int) -> dict[str, Any]:
+    """What stands in so many text slots where guidance shall learn to do without a prompt."""
+    empty = encoder.tokenize([""], slots)
+    return {"empty_text_ids": empty.ids[0], "empty_text_mask": empty.mask[0]}
+
+
+def rows_of(config: ConfigDict, length: int) -> int:
+    """Rows of a batch of sequences so long: by the tokens of a step if the config names them, else always as many."""
+    import jax
+
+    from videopoet_jax.data.grouping import rows
+
+    share = jax.device_count() if jax.default_backend() != "cpu" else jax.process_count()
+    return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
+
+
+def shapes_of(config: ConfigDict) -> Any:
+    """How a config's sequences are laid out, of records of any size."""
+    from videopoet_jax.data.task_batches import Shapes
+
+    data = config.data
+
+    def layout(task: Any, grid: Any, text_length: int) -> Any:
+        sizes = {"num_frames": grid.frames, "height": grid.height, "width": grid.width}
+        return layout_of(config, task, **sizes, audio_levels=grid.audio_levels, text_length=text_length)
+
+    return Shapes(data.spatial_stride, data.audio_levels, (*data.text_buckets, data.text_length), layout)
+
+
+def layout_of(config: ConfigDict, task: Any, **sizes: int) -> Any:
+    """The layout of a language model's config for one of its tasks; `sizes` in place of the config's own."""
     from videopoet_jax.lm.transformer import PrefixLM
     from videopoet_jax.sequence import Grid, layout_for
 
     data = config.data
-    grid = Grid(data.num_frames, data.height, data.width, data.spatial_stride, data.audio_levels)
-    vocabulary = PrefixLM(**config.model).vocabulary
-    source = "moving_digits" if data.source == "moving_digits" else "video"
+    frames, height, width, levels, text_length = (
+        sizes.get(name, data[name]) for name in ("num_frames", "height", "width", "audio_levels", "text_length")
+    )
     return layout_for(
         task,
-        grid,
-        vocabulary=vocabulary,
-        text_length=data.text_length,
-        source=source,
+        Grid(frames, height, width, data.spatial_stride, levels),
+        vocabulary=PrefixLM(**config.model).vocabulary,
+        text_length=text_length,
+        source="moving_digits" if data.source == "moving_digits" else "video",
         audio_order=data.audio_order,
     )
-
-
-def assemble_record(layout: Any, record: dict) -> dict:
-    """One token record as an example of a layout; what only people read is left out."""
-    from videopoet_jax.sequence import assemble
-
-    wanted = ("video", "audio", "text_ids", "text_mask")
-    return assemble(layout, {name: record[name] for name in wanted})

@@ -12,12 +12,13 @@ from videopoet_jax.data.media import fit
 CLIP_FRAMES = 17  # of moving_digits: the pictures of an image stage are taken out of clips this long
 
 
-def clips(config: ConfigDict, split: str, *, size: int | None = None):
+def clips(config: ConfigDict, split: str, *, size: int | None = None, structure: bool = False):
     """The random-access source that a config's `data` names.
 
     Args:
         split: "train" or the held-out part.
         size: examples of moving_digits, instead of the config's.
+        structure: whether clips come with the flow and depth that are known of them, those of moving_digits.
 
     Clips to train on are `data.zoom` times as large as the model's, for `augmentation` to choose a part of; those of
     the held-out part have the model's size.
@@ -38,6 +39,7 @@ def clips(config: ConfigDict, split: str, *, size: int | None = None):
             width=width,
             seed=config.seed,
             pictures=data.num_frames == 1,
+            structure=structure,
         )
         return digits if split == "train" else Fitted(digits, data.height, data.width)
     if data.source == "folder":

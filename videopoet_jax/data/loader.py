@@ -41,12 +41,16 @@ class Source(Protocol):
 
 
 class Stream(NamedTuple):
-    """A source's examples, epoch after epoch; `weight` is their share of its part's rows, relative to the others'."""
+    """A source's examples, epoch after epoch; `weight` is their share of its part's rows, relative to the others'.
+
+    `name` says what the transforms make of them, by which a run knows its own data when it goes on.
+    """
 
     source: Any
     weight: float = 1.0
     transform: Transform | None = None
     random_transform: RandomTransform | None = None
+    name: str = ""
 
 
 class Part(NamedTuple):
@@ -206,7 +210,7 @@ def mixture(
         datasets.append(batches.map(lambda b, n=number, r=rows: {**b, "part": np.full(r, n, np.int32)}))
         spec.append(
             {
-                "streams": [{"examples": len(s.source), "weight": s.weight} for s in part.streams],
+                "streams": [{"name": s.name, "examples": len(s.source), "weight": s.weight} for s in part.streams],
                 "batch_size": part.batch_size,
                 "weight": part.weight,
                 "seed": seed,

@@ -159,11 +159,13 @@ class MovingDigits:
         width: int,
         seed: int = 0,
         pictures: bool = False,
+        structure: bool = False,
     ):
         if not levels or size < 1:
             raise ValueError(f"levels {tuple(levels)}, {size} examples: at least one of each is needed.")
         self.split, self.levels, self.size, self.seed = split, tuple(levels), size, seed
         self.num_frames, self.height, self.width, self.pictures = num_frames, height, width, pictures
+        self.structure = structure
 
     def __len__(self) -> int:
         return self.size
@@ -187,4 +189,5 @@ class MovingDigits:
         caption = np.str_(clip.truth.caption)
         if self.pictures:
             return {"video": clip.frames[-1:], "caption": caption}
-        return {"video": clip.frames, "audio": clip.audio, "has_audio": np.bool_(True), "caption": caption}
+        example = {"video": clip.frames, "audio": clip.audio, "has_audio": np.bool_(True), "caption": caption}
+        return example | ({"flow": clip.truth.flow(), "depth": clip.truth.depth()} if self.structure else {})

@@ -5,8 +5,9 @@
     source = TokenSource("tokens/train", expect={"video_tokenizer": digest})
     source[0]["video"]
 
-A directory holds `meta.json` (how many records and bytes each file has, and `meta`) and `00000.array_record`, … . A
-record is a dict of numpy arrays as safetensors bytes, never a pickle; a text is the array of its UTF-8 bytes, `.utf8`
+A directory holds `meta.json` (how many records and bytes each file has, and `meta`), `00000.array_record`, … and
+`index.npy`, a row of `FIELDS` for each record, so that nothing need be read to know which task it will do for. A record
+is a dict of numpy arrays as safetensors bytes, never a pickle; a text is the array of its UTF-8 bytes, `.utf8`
 behind its name. ArrayRecord carries hashes, so a damaged record is an error and never another example.
 """
 
@@ -20,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-VERSION, META, TEXT = 1, "meta.json", ".utf8"
+VERSION, META, INDEX, TEXT = 2, "meta.json", "index.npy", ".utf8"
+# Latents of `video`, frames of `audio` (0: none), and pieces of text (0: none; those of `text_mask`).
+FIELDS = ("latents", "rows", "columns", "audio_frames", "pieces")
 # Ours. One record a group reads one record at a time; token ids leave many bits unused, so compression pays.
 _WRITER_OPTIONS, _READER_OPTIONS = "group_size:1,zstd:3", "readahead_buffer_size:0"
 MAX_META_BYTES = 1 << 26
@@ -58,6 +62,13 @@ def from_bytes(data: bytes) -> dict[str, np.ndarray | str]:
     return example
 
 
+def index_of(example: Mapping[str, Any]) -> tuple[int, ...]:
+    """A record's row of `FIELDS`: codes [5 4 4], sound [106 1], 6 pieces → 5 4 4 106 6"""
+    latents = np.shape(example.get("video", ()))
+    sound, pieces = np.shape(example.get("audio", ())), int(np.sum(example.get("text_mask", 0)))
+    return (*(latents if len(latents) == 3 else (0, 0, 0)), sound[0] if sound else 0, pieces)
+
+
 class TokenWriter:
     """Writes a directory of records; it appears under its name when the block ends well, and not at all otherwise."""
 
@@ -66,6 +77,7 @@ class TokenWriter:
         self.meta, self.records_per_file = json.loads(json.dumps(dict(meta))), records_per_file
         self.files: list[dict[str, Any]] = []
         self._writer, self._in_file = None, 0
+        self._index: list[tuple[int, ...]] = []
 
     def __enter__(self) -> "TokenWriter":
         if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
@@ -81,6 +93,8 @@ class TokenWriter:
             if kind is None:
                 records = sum(file["records"] for file in self.files)
                 body = {"version": VERSION, "records": records, "files": self.files, "meta": self.meta}
+                rows = np.asarray(self._index, np.int32).reshape(records, len(FIELDS))
+                np.save(self._temporary / INDEX, rows)
                 (self._temporary / META).write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
                 self._temporary.replace(self.directory)
         finally:
@@ -99,6 +113,7 @@ class TokenWriter:
         if self._writer.write(data) is False or not self._writer.ok():
             raise RecordError(f"{self.directory}: the record cannot be written; is the disk full?")
         self._in_file += 1
+        self._index.append(index_of(example))
 
     def _close_file(self) -> None:
         if self._writer is None:
@@ -113,7 +128,8 @@ class TokenWriter:
 class TokenSource:
     """Random access to the records of a directory, from any number of threads.
 
-    `expect` names what `meta` must say, the digests of the tokenizers above all.
+    `expect` names what `meta` must say, the digests of the tokenizers above all. `index` [records fields] has a row of
+    `FIELDS` for each record.
     """
 
     def __init__(self, directory: str | os.PathLike, expect: Mapping[str, Any] | None = None):
@@ -130,6 +146,7 @@ class TokenSource:
         self._lock = threading.Lock()
         for file in self.files:
             self._check_size(file)
+        self.index = _read_index(self.directory, len(self))
 
     def _check_size(self, file: Mapping[str, Any]) -> None:
         path = self.directory / file["name"]
@@ -147,7 +164,8 @@ class TokenSource:
         return f"TokenSource({str(self.directory)!r}, {len(self)} records)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"directory": self.directory, "meta": self.meta, "files": self.files, "_starts": self._starts}
+        names = ("directory", "meta", "files", "index", "_starts")
+        return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _readers={}, _lock=threading.Lock())
@@ -180,6 +198,18 @@ def _damage(path: Path, index: int) -> Iterator[None]:
     except (RuntimeError, ValueError, KeyError, IndexError, OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RecordError(f"{path}: record {index} is damaged ({reason}); copy or tokenize it again.") from error
+
+
+def _read_index(directory: Path, records: int) -> Int[np.ndarray, "n fields"]:
+    """Mapped from the disk: a corpus has many."""
+    path = directory / INDEX
+    try:
+        index = np.load(path, mmap_mode="r", allow_pickle=False)
+        if index.dtype != np.int32 or index.shape != (records, len(FIELDS)):
+            raise ValueError(f"{index.dtype} {list(index.shape)}, int32 {[records, len(FIELDS)]} is needed")
+    except (OSError, ValueError, EOFError) as error:
+        raise RecordError(f"{path}: not the index of these records ({error}); tokenize again.") from error
+    return index
 
 
 def _read_meta(directory: Path) -> dict[str, Any]:

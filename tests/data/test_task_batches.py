@@ -1,0 +1,242 @@
+"""From records to batches: which records do for which task, sequences as they are alone, and hardly any padding."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from videopoet_jax.data.task_batches import Shapes, kinds_of, task_batches
+from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
+from videopoet_jax.sequence import TASKS, Grid, Vocabulary, assemble, disassemble, get_task, layout_for
+
+VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=100)
+
+
+def layout(task, grid, text_length):
+    return layout_for(task, grid, vocabulary=VOCABULARY, text_length=text_length, source="video")
+
+
+def shapes(levels=1, text_lengths=(4, 8), stride=16):
+    return Shapes(stride, levels, text_lengths, layout)
+
+
+VIEWS = ("video", "last_frame", "inpainting", "outpainting", "editing", "structure")
+#        latents rows columns sound pieces
+INDEX = np.array([(5, 2, 1, 106, 3), (5, 2, 1, 106, 7), (5, 2, 1, 0, 0), (2, 2, 1, 31, 4), (5, 1, 1, 0, 5)], np.int32)
+
+
+def summary(kinds):
+    """`{(frames, height, width, sound, text slots): (records, rate)}`"""
+    return {
+        (*(getattr(k.layout.grid, n) for n in ("frames", "height", "width")), k.layout.grid.audio_levels > 0,
+         k.layout.text_length): (k.records.tolist(), round(k.rate, 3))
+        for k in kinds
+    }  # fmt: skip
+
+
+def test_a_task_has_a_kind_for_each_size_sound_and_room_for_text():
+    assert summary(kinds_of(INDEX, VIEWS, {"text_to_video": 4.0}, shapes())) == {
+        (17, 32, 16, True, 4): ([0], 1.0),
+        (17, 32, 16, True, 8): ([1], 1.0),
+        (5, 32, 16, True, 4): ([3], 1.0),
+        (17, 16, 16, False, 8): ([4], 1.0),
+    }  # record 2 has no caption
+    assert summary(kinds_of(INDEX, VIEWS, {"inpainting": 5.0, "text_to_image": 0.0}, shapes())) == {
+        (17, 32, 16, False, 4): ([0, 1, 2], 3.0),  # neither sound nor text plays a part
+        (5, 32, 16, False, 4): ([3], 1.0),
+        (17, 16, 16, False, 4): ([4], 1.0),
+    }
+    pictures = summary(kinds_of(INDEX, VIEWS, {"text_to_image": 1.0}, shapes()))
+    assert pictures == {
+        (1, 32, 16, False, 4): ([0, 3], 0.5),
+        (1, 32, 16, False, 8): ([1], 0.25),
+        (1, 16, 16, False, 8): ([4], 0.25),
+    }
+    assert summary(kinds_of(INDEX, VIEWS, {"video_to_audio": 1.0}, shapes())).keys() == {
+        (17, 32, 16, True, 4),
+        (5, 32, 16, True, 4),
+    }
+    assert set(summary(kinds_of(INDEX, VIEWS, {"text_to_video": 1.0}, shapes(levels=0)))) == {
+        (17, 32, 16, False, 4), (17, 32, 16, False, 8), (5, 32, 16, False, 4), (17, 16, 16, False, 8),
+    }  # fmt: skip
+
+
+def test_clips_that_are_too_short_are_left_out_of_a_task():
+    kinds = kinds_of(INDEX, VIEWS, {"frame_prediction_9": 1.0}, shapes())
+    assert sorted(sum((kind.records.tolist() for kind in kinds), [])) == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "index, keys, rates, words",
+    [
+        (INDEX, ("video",), {"inpainting": 1}, "task inpainting: the records have no inpainting \\(only video\\)"),
+        (INDEX[2:3], VIEWS, {"text_to_video": 1}, "task text_to_video: no record has a caption; leave it out of data"),
+        (INDEX[2:3], VIEWS, {"video_to_audio": 1}, "task video_to_audio: no record has sound; leave it out"),
+        (
+            INDEX[3:4],
+            VIEWS,
+            {"frame_prediction_9": 1},
+            "task frame_prediction_9: frames 0 … 9 of a clip of 5: need",
+        ),
+        (INDEX, VIEWS, {"text_to_video": -1}, "rate -1 of task text_to_video: must be 0 \\(left out\\) or more"),
+        (INDEX, VIEWS, {"text_to_video": 0}, "data.tasks: no task with a rate above 0"),
+        (INDEX, VIEWS, {"nothing": 1}, "task 'nothing': unknown"),
+    ],
+)
+def test_what_cannot_be_made_is_named(index, keys, rates, words):
+    with pytest.raises(ValueError, match=words):
+        kinds_of(index, keys, {name: float(rate) for name, rate in rates.items()}, shapes())
+
+
+def record(number):
+    rng, (latents, rows, columns, frames, pieces) = np.random.default_rng(number), INDEX[number % len(INDEX)]
+    sizes = {key: (1 if key == "last_frame" else latents, rows, columns) for key in VIEWS}
+    codes = {key: rng.integers(0, 2**18, size, np.int32) for key, size in sizes.items()}
+    codes |= {"audio": rng.integers(0, 1024, (frames, 1), np.int32)} if frames else {}
+    text = {"text_ids": rng.integers(2, 100, 8) * (np.arange(8) < pieces), "text_mask": np.arange(8) < pieces}
+    return codes | (text | {"caption": f"record {number}"} if pieces else {})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("records") / "tokens"
+    with TokenWriter(directory, {"keys": list(VIEWS)}) as writer:
+        for number in range(40):
+            writer.write(record(number))
+    return TokenSource(directory)
+
+
+def blank(slots):
+    return {"empty_text_ids": np.arange(slots) == 0, "empty_text_mask": np.arange(slots) == 0}
+
+
+def batches(source, rates=None, most_groups=6, tokens=2_000, **options):
+    rates = dict.fromkeys(TASKS, 1.0) if rates is None else rates
+    rows = functools.partial(lambda length: tokens // length // 2 * 2)
+    return task_batches(source, rates, shapes(), most_groups=most_groups, rows=rows, constants=blank, seed=0, **options)
+
+
+def test_the_index_says_what_the_records_are(source):
+    assert source.index.shape == (40, len(FIELDS))
+    assert_array_equal(source.index[:5], INDEX)
+
+
+def test_a_row_of_a_batch_is_the_example_alone_and_padding_behind(source):
+    loader, seen = batches(source), set()
+    kinds_of_task = functools.cache(lambda task: kinds_of(source.index, VIEWS, {task: 1.0}, shapes()))
+    parts = loader.get_state()["spec"]
+    for batch in itertools.islice(loader, 60):
+        group = parts[batch["part"][0]]
+        length = batch["ids"].shape[1]
+        assert 2_000 - 2 * length < batch["ids"].size <= 2_000  # the tokens of a step
+        for row in range(len(batch["ids"])):
+            name = group["streams"][batch["stream"][row]]["name"]
+            seen.add(name.split(",")[0])
+            kinds = kinds_of_task(name.split(",")[0])
+            example = {key: values[row] for key, values in batch.items()}
+            number = int(example["example"])
+            made = [
+                assemble(kind.layout, whole(source[int(kind.records[number])], kind.layout))
+                for kind in kinds
+                if f"{kind.layout.task.name}, {kind.layout.length} tokens of {length}" == name
+                and number < len(kind.records)
+            ]
+            assert any(same(example, alone) for alone in made), name
+    assert seen == set(TASKS)
+
+
+def whole(record, layout):
+    texts = {n: record[n][: layout.text_length] for n in ("text_ids", "text_mask") if n in record}
+    return {key: record[key] for key in layout.task.keys(sound=True) if key in record} | texts
+
+
+def same(example, alone):
+    n = len(alone["ids"])
+    names = ("ids", "table", "positions", "weights", "valid")
+    return all(np.array_equal(example[k][:n], alone[k]) and not example[k][n:].any() for k in names) and (
+        example["prefix_length"] == alone["prefix_length"]
+    )
+
+
+def test_sequences_go_back_to_the_codes_of_their_record(source):
+    """Every task: record → batch → codes, with nothing known but what the layout says."""
+    for name in TASKS:
+        for kind in kinds_of(source.index, VIEWS, {name: 1.0}, shapes()):
+            wanted = source[int(kind.records[0])]
+            back = disassemble(kind.layout, assemble(kind.layout, whole(wanted, kind.layout))["ids"])
+            for key, codes in back.items():
+                given = wanted[key][: len(codes)]
+                assert_array_equal(codes[: len(given)], given)
+            written = {span.key for span in get_task(name).writes if span.modality != "audio" or "audio" in wanted}
+            assert written <= {*back, "audio"}
+
+
+def test_few_shapes_and_all_of_them_are_known_before_the_first_batch(source):
+    loader = batches(source, most_groups=3)
+    shapes_seen = {batch["ids"].shape for batch in itertools.islice(loader, 40)}
+    assert len(shapes_seen) == 3 == len(loader.get_state()["spec"])
+
+
+def test_a_changed_mixture_is_refused(source):
+    state = batches(source).get_state()
+    for change in ({"most_groups": 3}, {"tokens": 3_000}, {"rates": dict.fromkeys(TASKS, 1.0) | {"captioning": 2.0}}):
+        with pytest.raises(ValueError, match="must be the same to go on"):
+            batches(source, **change).set_state(state)
+
+
+def test_hosts_draw_the_same_groups_without_talking(source):
+    one = list(itertools.islice(batches(source), 24))
+    halves = [itertools.islice(batches(source, process=p, processes=2), 24) for p in range(2)]
+    for batch, first, second in zip(one, *halves, strict=True):
+        for name, values in batch.items():
+            assert_array_equal(np.concatenate([first[name], second[name]]), values)
+
+
+@pytest.mark.parametrize("most_groups, share", [(24, 0.01), (32, 0.005)])
+def test_hardly_any_padding_at_the_papers_shapes(most_groups, share):
+    """Of 2,000 steps of all tasks, pictures and clips of 17 and 41 frames, square and portrait, some without sound."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([(1, 16, 16), (5, 16, 16), (5, 28, 16), (11, 16, 16), (11, 28, 16)])[rng.integers(0, 5, 4_000)]
+    frames = np.array([0, 106, 256])[np.searchsorted([2, 6], sizes[:, 0], side="right")] * rng.integers(0, 2, 4_000)
+    index = np.column_stack([sizes, frames, rng.integers(1, 65, 4_000)]).astype(np.int32)
+    paper = shapes(levels=4, text_lengths=(16, 32, 64), stride=8)
+    kinds = kinds_of(index, VIEWS, dict.fromkeys(TASKS, 1.0), paper)
+    source = FakeSource(index)
+    loader = task_batches(
+        source, dict.fromkeys(TASKS, 1.0), paper, most_groups=most_groups, rows=lambda n: max(1, 16_384 // n),
+        constants=lambda slots: {}, seed=0, num_threads=0,
+    )  # fmt: skip
+    lengths = [
+        [int(s["name"].split(", ")[1].split()[0]) for s in part["streams"]] for part in loader.get_state()["spec"]
+    ]
+    tops = [max(part) for part in lengths]
+    assert len(tops) == most_groups < len({kind.layout.length for kind in kinds})
+    padded = computed = 0
+    for step in range(0, 2_000, 40):  # the mixture comes round long before
+        part, streams = loader[step]["part"][0], loader[step]["stream"]
+        computed += tops[part] * len(streams)
+        padded += sum(tops[part] - lengths[part][stream] for stream in streams)
+    assert padded / computed < share
+
+
+class FakeSource(TokenSource):
+    """Records of nothing but zeros."""
+
+    def __init__(self, index):
+        self.index, self.meta = index, {"keys": list(VIEWS)}
+
+    def __len__(self):
+        return len(self.index)
+
+    def __getitem__(self, number):
+        latents, rows, columns, frames, pieces = self.index[number].tolist()
+        codes = {key: np.zeros((1 if key == "last_frame" else latents, rows, columns), np.int32) for key in VIEWS}
+        text = {"text_ids": np.ones(64, np.int32), "text_mask": np.arange(64) < pieces}
+        return codes | text | ({"audio": np.zeros((frames, 4), np.int32)} if frames else {})
+
+
+def test_grids_of_records_are_those_of_their_clips():
+    (kind,) = kinds_of(INDEX[:1], VIEWS, {"unconditional": 1.0}, shapes())
+    assert kind.layout.grid == Grid(17, 32, 16, 16, 1) and kind.layout.grid.latents == tuple(INDEX[0, :3])

@@ -1,0 +1,187 @@
+"""From token records and the rates of tasks to batches of sequences: every task, every size, sound or none, by groups.
+
+    records          kinds: one layout each                        groups (grouping.py)      batches
+    index, rates  →  task × size × sound × room for text, with  →  of neighbouring       →   {"ids": [rows length], …}
+                     the records that will do                      lengths                   of one group each
+
+A clip without sound, or with a short caption, makes a shorter sequence of the same task; a task's rate is shared among
+its kinds by how many records each has. What a group pads is `<pad>`, which nothing sees and no loss counts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from videopoet_jax.data import grouping
+from videopoet_jax.data.loader import Loader, Part, Stream, mixture
+from videopoet_jax.data.token_records import FIELDS, TokenSource
+from videopoet_jax.sequence import Grid, Layout, Task, assemble, get_task, pixel_frames
+
+Example = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """How sequences are laid out.
+
+    Attributes:
+        spatial_stride, audio_levels: see `Grid`; 0 levels leave all sound out.
+        text_lengths: text slots, ascending: a caption takes the first that it fits into; records hold none longer.
+        layout: (task, grid, text slots) → its layout.
+    """
+
+    spatial_stride: int
+    audio_levels: int
+    text_lengths: tuple[int, ...]
+    layout: Callable[[Task, Grid, int], Layout]
+
+
+class Kind(NamedTuple):
+    """Sequences of one layout: the records (their numbers) that make them, and their rate."""
+
+    layout: Layout
+    records: Int[np.ndarray, " n"]
+    rate: float
+
+
+class Records:
+    """Some of a source's records."""
+
+    def __init__(self, source: Any, numbers: Int[np.ndarray, " n"]) -> None:
+        self._source, self._numbers = source, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[int(self._numbers[index])]
+
+    def __repr__(self) -> str:
+        return f"{self._source!r}[{len(self)}]"
+
+
+def kinds_of(
+    index: Int[np.ndarray, "n fields"], keys: Sequence[str], rates: Mapping[str, float], shapes: Shapes
+) -> list[Kind]:
+    """Every layout that these tasks make of these records.
+
+    Args:
+        index: rows of `token_records.FIELDS`.
+        keys: codes that every record has, `video` and other views.
+        rates: of each task; those of 0 are left out.
+
+    Raises:
+        ValueError: a task that no record will do for; a negative rate.
+    """
+    kinds = []
+    for name, rate in rates.items():
+        if rate < 0:
+            raise ValueError(f"rate {rate:g} of task {name}: must be 0 (left out) or more.")
+        if rate:
+            kinds += _kinds_of_task(get_task(name), rate, index, keys, shapes)
+    if not kinds:
+        raise ValueError("data.tasks: no task with a rate above 0; name at least one.")
+    return kinds
+
+
+def _kinds_of_task(
+    task: Task, rate: float, index: Int[np.ndarray, "n fields"], keys: Sequence[str], shapes: Shapes
+) -> list[Kind]:
+    if missing := sorted({*task.keys(sound=False)} - {*keys}):
+        raise ValueError(
+            f"task {task.name}: the records have no {', '.join(missing)} (only {', '.join(keys)}); make them anew with "
+            f"this task in data.tasks."
+        )
+    columns = dict(zip(FIELDS, np.asarray(index).T, strict=True))
+    sound = (columns["audio_frames"] > 0) & (shapes.audio_levels > 0) & ("audio" in task.keys(sound=True))
+    slots = np.searchsorted(shapes.text_lengths, columns["pieces"]).clip(max=len(shapes.text_lengths) - 1)
+    slots = slots if task.needs_text else np.zeros_like(slots)
+    latents = columns["latents"] if task.frames is None else np.ones_like(columns["latents"])
+    able = (columns["pieces"] > 0) | (not task.needs_text)
+    able &= sound | (not task.needs_sound)
+    found, refusal = (
+        [],
+        "no record has "
+        + " and ".join(
+            what for what, needed in (("a caption", task.needs_text), ("sound", task.needs_sound)) if needed
+        ),
+    )
+    shape = np.stack([latents, columns["rows"], columns["columns"], sound, slots], axis=1)
+    for row in np.unique(shape[able], axis=0).tolist():
+        frames, (height, width) = pixel_frames(row[0]), (side * shapes.spatial_stride for side in row[1:3])
+        grid = Grid(frames, height, width, shapes.spatial_stride, shapes.audio_levels if row[3] else 0)
+        try:
+            layout = shapes.layout(task, grid, shapes.text_lengths[row[4]])
+        except ValueError as error:  # too short a clip for it
+            refusal = str(error)
+            continue
+        found.append((layout, np.flatnonzero(able & (shape == row).all(axis=1))))
+    if not found:
+        raise ValueError(f"task {task.name}: {refusal}; leave it out of data.tasks, or add records that will do.")
+    total = sum(len(numbers) for _, numbers in found)
+    return [Kind(layout, numbers, rate * len(numbers) / total) for layout, numbers in found]
+
+
+def example_of(
+    layout: Layout, length: int, text_length: int, constants: Mapping[str, np.ndarray]
+) -> Callable[[Example], Example]:
+    """A record → its example, padded to the length and the text slots of its group; `constants` join it."""
+    keys = layout.task.keys(sound=bool(layout.grid.audio_levels))
+
+    def make(record: Example) -> Example:
+        wanted = {key: record[key] for key in keys if key in record}
+        texts = [name for name in ("text_ids", "text_mask") if name in record]
+        wanted |= {name: np.asarray(record[name])[: layout.text_length] for name in texts}
+        example = assemble(layout, wanted)
+        sizes = {name: length for name in ("ids", "table", "positions", "weights", "valid")}
+        sizes |= {name: text_length for name in ("text_ids", "text_mask")}
+        padded = {name: _padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
+        return padded | constants
+
+    return make
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    """Zeros behind: `<pad>`, of no weight, that may not be seen."""
+    return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1))
+
+
+def task_batches(
+    source: TokenSource,
+    rates: Mapping[str, float],
+    shapes: Shapes,
+    *,
+    most_groups: int,
+    rows: Callable[[int], int],
+    constants: Callable[[int], Mapping[str, np.ndarray]],
+    seed: int,
+    **options: Any,
+) -> Loader:
+    """The batches of a training run.
+
+    Args:
+        most_groups: shapes of batches that there may be.
+        rows: length of a group → rows of its batches.
+        constants: text slots → what every example has too, the empty prompt's pieces say.
+        options: of `loader.mixture`.
+    """
+    kinds = kinds_of(source.index, source.meta["keys"], rates, shapes)
+    groups = grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups)
+    parts = []
+    for group in groups:
+        members = [kinds[number] for number in group.kinds]
+        text_length = max(kind.layout.text_length for kind in members)
+        streams = [
+            Stream(
+                Records(source, kind.records),
+                kind.rate,
+                transform=example_of(kind.layout, group.length, text_length, constants(text_length)),
+                name=f"{kind.layout.task.name}, {kind.layout.length} tokens of {group.length}",
+            )
+            for kind in members
+        ]
+        parts.append(Part(streams, group.rate, rows(group.length)))
+    return mixture(parts, seed=seed, **options)
