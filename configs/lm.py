@@ -43,6 +43,7 @@ def _paper() -> ConfigDict:
             ),
             data=dict(
                 records="",  # token records of `videopoet data prepare`
+                held_out="",  # ours: the same of its held-out split; each task's loss there is measured while training
                 source="folder",  # ours; `root` is the folder of videos
                 root="",
                 num_frames=17,  # [VP]

@@ -1,6 +1,7 @@
 """Recipes of the text encoder and of the language model."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.cli.recipes import Recipe
 from videopoet_jax.data.loader import make_loader
+
+MEASURED = 32  # held-out records of each task that a preview looks at
 
 
 def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
@@ -45,7 +48,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
-    from videopoet_jax.data.task_batches import task_batches
+    from videopoet_jax.data.task_batches import one_task_each, task_batches
     from videopoet_jax.data.token_records import TokenSource
     from videopoet_jax.layers.objective import FROZEN
     from videopoet_jax.lm.language_model import LanguageModel, init_params
@@ -61,25 +64,43 @@ def language_model(config: ConfigDict) -> Recipe:
     models = Path(data.records).resolve() / source.meta["models"]
     check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
     encoder = TextEncoder.from_pretrained(models)
+
+    def embed(params: Any, ids: Any, mask: Any) -> Any:
+        return encoder.model.apply({"params": params}, ids, mask)
+
+    mixed = dict(most_groups=data.groups, constants=functools.partial(empty_prompt, encoder))
+    rates, shapes, preview = data.tasks.to_dict(), shapes_of(config), None
+    if data.held_out:
+        held_out = TokenSource(data.held_out, expect={"digests": source.meta["digests"]})
+        preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, shapes, rows=MEASURED, **mixed))
     extra = {FROZEN: {"text_encoder": encoder.params}}
 
     return Recipe(
         init=functools.partial(init_params, model),
-        loss_fn=make_loss(config, lambda params, ids, mask: encoder.model.apply({"params": params}, ids, mask)),
+        loss_fn=make_loss(config, embed),
         extra=extra,
-        batches=task_batches(
-            source,
-            data.tasks.to_dict(),
-            shapes_of(config),
-            most_groups=data.groups,
-            rows=functools.partial(rows_of, config),
-            constants=functools.partial(empty_prompt, encoder),
-            seed=config.seed,
-        ),
-        preview=None,
+        batches=task_batches(source, rates, shapes, rows=functools.partial(rows_of, config), seed=config.seed, **mixed),
+        preview=preview,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
         start=lambda name: (LanguageModel.from_pretrained(name).params, extra),
     )
+
+
+def losses_of_tasks(config: ConfigDict, embed: Callable, batches: dict[str, dict]) -> Callable:
+    """The preview that measures, in nats a token, each task on held-out records, with its text."""
+    import jax
+
+    from videopoet_jax.lm.loss import make_loss
+
+    told = ConfigDict(config.to_dict())
+    told.loss.condition_drop = 0.0
+    loss_fn = make_loss(told, embed)
+    loss = jax.jit(lambda params, extra, batch: loss_fn(params, extra, batch, lambda name: jax.random.key(0))[0])
+
+    def preview(params: Any, extra: Any, folder: Path, step: int) -> dict[str, float]:
+        return {f"loss_{task}": float(loss(params, extra, batch)) for task, batch in batches.items()}
+
+    return preview
 
 
 def empty_prompt(encoder: Any, slots: int) -> dict[str, Any]:

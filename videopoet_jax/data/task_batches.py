@@ -9,7 +9,7 @@ its kinds by how many records each has. What a group pads is `<pad>`, which noth
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,20 +168,50 @@ def task_batches(
         constants: text slots → what every example has too, the empty prompt's pieces say.
         options: of `loader.mixture`.
     """
-    kinds = kinds_of(source.index, source.meta["keys"], rates, shapes)
-    groups = grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups)
     parts = []
-    for group in groups:
-        members = [kinds[number] for number in group.kinds]
-        text_length = max(kind.layout.text_length for kind in members)
+    for length, text_length, members in _groups(source, rates, shapes, most_groups):
         streams = [
             Stream(
                 Records(source, kind.records),
                 kind.rate,
-                transform=example_of(kind.layout, group.length, text_length, constants(text_length)),
-                name=f"{kind.layout.task.name}, {kind.layout.length} tokens of {group.length}",
+                transform=example_of(kind.layout, length, text_length, constants(text_length)),
+                name=f"{kind.layout.task.name}, {kind.layout.length} tokens of {length}",
             )
             for kind in members
         ]
-        parts.append(Part(streams, group.rate, rows(group.length)))
+        parts.append(Part(streams, sum(kind.rate for kind in members), rows(length)))
     return mixture(parts, seed=seed, **options)
+
+
+def _groups(
+    source: TokenSource, rates: Mapping[str, float], shapes: Shapes, most_groups: int
+) -> Iterator[tuple[int, int, list[Kind]]]:
+    """(tokens, text slots, kinds) of each group."""
+    kinds = kinds_of(source.index, source.meta["keys"], rates, shapes)
+    for group in grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups):
+        members = [kinds[number] for number in group.kinds]
+        yield group.length, max(kind.layout.text_length for kind in members), members
+
+
+def one_task_each(
+    source: TokenSource,
+    rates: Mapping[str, float],
+    shapes: Shapes,
+    *,
+    most_groups: int,
+    rows: int,
+    constants: Callable[[int], Mapping[str, np.ndarray]],
+) -> dict[str, Example]:
+    """For each task a batch of it alone, of the first records of its commonest kind, to measure it by.
+
+    Batches are as long as their group's in training, so that tasks share compiled programs. With fewer than `rows`
+    records the first ones come again.
+    """
+    found: dict[str, tuple[float, Example]] = {}
+    for length, text_length, members in _groups(source, rates, shapes, most_groups):
+        for kind in members:
+            name, make = kind.layout.task.name, example_of(kind.layout, length, text_length, constants(text_length))
+            if kind.rate > found.get(name, (0.0,))[0]:
+                examples = [make(source[int(number)]) for number in np.resize(kind.records, rows)]
+                found[name] = kind.rate, {key: np.stack([e[key] for e in examples]) for key in examples[0]}
+    return {name: batch for name, (_, batch) in found.items()}
