@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -26,13 +26,14 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in _HERE.glob(f"*/{CONFIG}"))
 
 
-def resolve(name_or_dir: str | os.PathLike, part: str = "") -> Path:
+def resolve(name_or_dir: str | os.PathLike, part: str = "", marks: tuple[str, ...] = (CONFIG,)) -> Path:
     """The directory of a shipped name (`nano`) or of a path; `part` is the folder of one component of a pipeline.
 
-    A directory that is itself the component (it has no folder `part`) is taken as it is.
+    A directory that is itself the component (it has no folder `part`) is taken as it is. A directory is a model's when
+    it holds one of the files `marks`.
 
     Raises:
-        FileNotFoundError: neither a shipped name nor a directory with a `config.json`.
+        FileNotFoundError: neither a shipped name nor a directory with a `config.json` (or another of `marks`).
         ValueError: neither a text nor a path.
     """
     if not isinstance(name_or_dir, str | os.PathLike):
@@ -43,10 +44,11 @@ def resolve(name_or_dir: str | os.PathLike, part: str = "") -> Path:
     name = os.fspath(name_or_dir)
     root = _HERE / name if name in shipped() else Path(name)
     for candidate in (root / part, root):
-        if (candidate / CONFIG).is_file():
+        if any((candidate / mark).is_file() for mark in marks):
             return candidate
     raise FileNotFoundError(
-        f"{name!r}: neither a shipped model ({', '.join(shipped()) or 'none'}) nor a directory with a {CONFIG}; "
+        f"{name!r}: neither a shipped model ({', '.join(shipped()) or 'none'}) nor a directory with a "
+        f"{' or a '.join(marks)}; "
         f"give one of those names or the directory that save_pretrained wrote."
     )
 
@@ -158,28 +160,45 @@ def save_params(directory: str | os.PathLike, tree: Mapping[str, Any], dtype: st
     write_atomically(Path(directory) / WEIGHTS, lambda path: save_file(arrays, path, metadata={"format": "flax"}))
 
 
-def load_params(directory: str | os.PathLike, dtype: str | None = "float32") -> dict[str, Any]:
-    """The nested tree of NumPy arrays, from one file or from the shards that the index names.
+class Stored(NamedTuple):
+    """The tensors of a checkpoint, by the names of its files. `read` reads one when it is asked for; none is kept."""
+
+    source: Path  # what an error calls the checkpoint
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], np.ndarray]
+
+
+def open_params(directory: str | os.PathLike, dtype: str | None = "float32") -> Stored:
+    """Names and shapes from one safetensors file or from the shards that the index names; nothing else is read yet.
 
     Raises:
         FileNotFoundError: no weights in the directory.
         ValueError: a header that is no safetensors header, or a shard that points out of the directory.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     directory, target = Path(directory), as_dtype(dtype)
-    flat: dict[str, np.ndarray] = {}
+    holders: dict[str, Any] = {}
     for path in weight_files(directory):
         try:
-            flat.update(load_file(path))
+            file = safe_open(path, framework="numpy")
         except SafetensorError as error:
             raise ValueError(
                 f"{path}: not a valid safetensors file ({error}); copy it again from its source."
             ) from error
-    if target is not None:
-        flat = {n: a.astype(target) if a.dtype in _DTYPES.values() else a for n, a in flat.items()}
-    return unflatten(flat)
+        holders.update(dict.fromkeys(file.keys(), file))
+
+    def read(name: str) -> np.ndarray:
+        array = holders[name].get_tensor(name)
+        return array.astype(target) if target is not None and array.dtype in _DTYPES.values() else array
+
+    return Stored(directory, {name: tuple(f.get_slice(name).get_shape()) for name, f in holders.items()}, read)
+
+
+def load_params(directory: str | os.PathLike, dtype: str | None = "float32") -> dict[str, Any]:
+    """The nested tree of NumPy arrays; see `open_params`, for what it raises too."""
+    stored = open_params(directory, dtype)
+    return unflatten({name: stored.read(name) for name in stored.shapes})
 
 
 def weight_files(directory: Path) -> list[Path]:

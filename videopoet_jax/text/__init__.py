@@ -5,7 +5,7 @@
     Pieces, Tokens   vocabulary.py  SentencePiece; train_vocabulary makes a new one
     TokenSource      corpus.py      examples for training a small encoder; prepare makes them
     denoising_loss   losses.py      what a small encoder is trained on
-    weights.py                      published T5 v1.1 checkpoints into our tree
+    weights.py, weights_t5x.py      published checkpoints of T5 v1.1 and mT5 (Hugging Face's, T5X's) into our tree
 
 Names are imported on first use.
 """

@@ -14,13 +14,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.parallel import place
 from videopoet_jax.pretrained import files
-from videopoet_jax.text import weights
+from videopoet_jax.text import weights, weights_t5x
 from videopoet_jax.text.t5 import T5Encoder
-from videopoet_jax.text.vocabulary import FILE, Pieces, Tokens
+from videopoet_jax.text.vocabulary import FILE, PUBLISHED, Pieces, Tokens
 
 MODEL_TYPE = "videopoet_text_encoder"
 PART = "text_encoder"  # its folder inside a pipeline's directory
 FIELDS = tuple(name for name in T5Encoder.__dataclass_fields__ if name not in ("parent", "name", "dtype"))
+UNUSED_ROWS = 256  # fewer than that: T5's 100 sentinels, which its file may lack, and rows up to a multiple of 128
 DIGEST = "vocabulary_sha256"  # in config.json, so that the digest of a model covers its vocabulary too
 
 
@@ -52,19 +53,28 @@ class TextEncoder:
     def from_pretrained(
         cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None
     ) -> "TextEncoder":
-        """A shipped name, a directory of `save_pretrained`, or one of a Hugging Face T5 v1.1 checkpoint.
+        """A shipped name, a directory of `save_pretrained`, or a published checkpoint of T5 v1.1, Flan-T5 or mT5.
+
+        Published ones: Hugging Face's directory (config.json, safetensors, spiece.model), or T5X's checkpoint_1000000
+        with the vocabulary copied into it as spiece.model. `save_pretrained` makes ours of either, for a pipeline.
 
         `dtype` of weights and computation: None is float32 on CPU and bfloat16 on accelerators. With a mesh the
         weights are spread over it as their logical axes say.
 
         Raises:
-            FileNotFoundError, ValueError: see `pretrained.files` and `weights`.
+            FileNotFoundError, ValueError: see `pretrained.files`, `weights` and `weights_t5x`.
         """
-        directory = files.resolve(name_or_dir, PART)
+        directory = files.resolve(name_or_dir, PART, (files.CONFIG, weights_t5x.FILE))
         dtype = compute_dtype(dtype)
         pieces = Pieces.load(directory / FILE)
-        if weights.is_huggingface(directory):
-            config, params = weights.load_huggingface(directory, dtype)
+        t5x = weights_t5x.is_t5x(directory)
+        if t5x or weights.is_huggingface(directory):
+            config, params = (weights_t5x.load_t5x if t5x else weights.load_huggingface)(directory, dtype)
+            if config["vocabulary"] - len(pieces) >= UNUSED_ROWS:
+                raise ValueError(
+                    f"{directory / FILE}: {len(pieces)} pieces, the weights have {config['vocabulary']} rows: the "
+                    f"vocabulary of another model; {PUBLISHED}."
+                )
         else:
             config = files.read_config(directory, MODEL_TYPE, {*FIELDS, DIGEST})
             expected = config.pop(DIGEST)

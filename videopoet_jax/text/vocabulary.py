@@ -22,7 +22,11 @@ from jaxtyping import Bool, Int
 from videopoet_jax.pretrained.files import write_atomically
 
 PAD, EOS, UNKNOWN = 0, 1, 2
-FILE = "spiece.model"  # the name that T5 checkpoints use
+FILE = "spiece.model"  # the name that Hugging Face's T5 checkpoints use
+PUBLISHED = (
+    f"copy there as {FILE} gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model for T5 v1.1 and Flan-T5, "
+    f"…/mc4.250000.100extra/sentencepiece.model for mT5"
+)
 
 
 class Tokens(NamedTuple):
@@ -61,7 +65,9 @@ class Pieces:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such vocabulary; a text encoder's directory holds {FILE}.")
+            raise FileNotFoundError(
+                f"{path}: no such vocabulary; a text encoder's directory holds it: for a published T5 {PUBLISHED}."
+            )
         return cls(path.read_bytes())
 
     def save(self, path: str | os.PathLike) -> None:

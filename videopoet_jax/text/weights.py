@@ -1,12 +1,18 @@
-"""Weights of published T5 v1.1 encoders (Hugging Face's safetensors) into our tree; nothing left over, nothing missing.
+"""Weights of published T5 encoders into our tree, nothing left over, nothing missing: T5 v1.1, Flan-T5 and mT5.
 
-encoder.block.{i}.layer.0.SelfAttention.q.weight  [m·e d]   →  layers.attention.query  [layers d m e]
-encoder.block.{i}.layer.1.DenseReluDense.wo.weight  [d mlp] →  layers.mlp.down         [layers mlp d]
+Here Hugging Face's safetensors; T5X's own checkpoints are read in `weights_t5x`, and put together by `assemble` too.
+
+    encoder.block.{i}.layer.0.SelfAttention.q.weight    [m·e d]  →  layers.attention.query  [layers d m e]
+    encoder.block.{i}.layer.1.DenseReluDense.wo.weight  [d mlp]  →  layers.mlp.down         [layers mlp d]
+
+mT5 is T5 v1.1 with 250,112 rows and a spiece.model of its own. Refused, because `T5Encoder` computes something else:
+T5 v1.0 (no gate, relu) and umT5 (a table of relative biases in every layer). Support of v1.0 would put a second
+feed-forward and a field into every config, for weights that v1.1 and Flan-T5 have replaced at every size.
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +36,7 @@ NAMES = {
     "layers.mlp.down": "encoder.block.{i}.layer.1.DenseReluDense.wo.weight",
 }
 COPY = "encoder.embed_tokens.weight"  # some files hold the embedding a second time under this name
-UNUSED = ("decoder.", "lm_head.")  # the other half of T5: an encoder has no use for it
+UNUSED = ("decoder.", "lm_head.")  # the other half of T5: an encoder has no use for it, and it is not read
 
 FIELDS = {
     "vocabulary": "vocab_size",
@@ -43,24 +49,37 @@ FIELDS = {
     "max_distance": "relative_attention_max_distance",
     "epsilon": "layer_norm_epsilon",
 }
+OTHER_T5S = {
+    "T5 v1.0": "T5 v1.0 has no gate in its feed-forward",
+    "umT5": "umT5 has a table of relative biases in every layer",
+}
+
+
+def refuse(which: str, found: str) -> ValueError:
+    """The error for one of `OTHER_T5S`, as both kinds of checkpoints raise it; `found` says what gave it away."""
+    return ValueError(f"{found}: {OTHER_T5S[which]}; take a T5 v1.1, Flan-T5 or mT5 checkpoint.")
 
 
 def is_huggingface(directory: str | os.PathLike) -> bool:
-    """Whether the directory's config.json is Hugging Face's of a T5; a file that cannot be read is not."""
+    """Whether the directory has Hugging Face's config.json of a T5; a file that cannot be read is none."""
     try:
         config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
-    except ValueError:  # no JSON, no UTF-8: `files.read_config` says so
+    except (ValueError, FileNotFoundError):  # no JSON, no UTF-8: `files.read_config` says so
         return False
-    return isinstance(config, dict) and config.get("model_type") == "t5"
+    return isinstance(config, dict) and config.get("model_type") in ("t5", "mt5", "umt5")
 
 
 def config_from_huggingface(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `T5Encoder` (without dtype) from a T5's config.json.
 
     Raises:
-        ValueError: another feed-forward than v1.1's, or a size missing.
+        ValueError: umT5, another feed-forward than v1.1's, or a size missing.
     """
+    if config.get("model_type") == "umt5":
+        raise refuse("umT5", "model_type 'umt5'")
     projection = config.get("feed_forward_proj")
+    if projection == "relu":
+        raise refuse("T5 v1.0", "feed_forward_proj 'relu'")
     if projection != "gated-gelu":
         raise ValueError(f"feed_forward_proj {projection!r}: 'gated-gelu' is needed; take a T5 v1.1 checkpoint.")
     # Files older than the field mean 128, the value that T5 always had.
@@ -71,38 +90,63 @@ def config_from_huggingface(config: Mapping[str, Any]) -> dict[str, Any]:
     return {ours: config[theirs] for ours, theirs in FIELDS.items()}
 
 
-def params_from_huggingface(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, Any]:
+def params_from_huggingface(stored: files.Stored, config: Mapping[str, Any]) -> dict[str, Any]:
     """The parameter tree of `T5Encoder(**config)` from flat Hugging Face tensors.
 
     Raises:
         ValueError: a tensor missing, one that no rule covers, or one of another shape.
     """
-    depth = config["depth"]
-    wanted = {name.format(i=i) for name in NAMES.values() for i in range(depth)}
-    found = {name for name in tensors if not name.startswith(UNUSED) and name != COPY}
-    if COPY in tensors and "shared.weight" not in tensors:
-        tensors, found = {**tensors, "shared.weight": tensors[COPY]}, found | {"shared.weight"}
+    shapes = {name: shape for name, shape in stored.shapes.items() if not name.startswith(UNUSED) and name != COPY}
+    table, read = NAMES["embedding"], stored.read
+    if COPY in stored.shapes and table not in shapes:
+        shapes[table] = stored.shapes[COPY]
+        read = lambda name: stored.read(COPY if name == table else name)  # noqa: E731
+    elif COPY in stored.shapes and not np.array_equal(read(COPY), read(table)):
+        raise ValueError(
+            f"{stored.source}: {COPY} differs from shared.weight; T5 encoders share the two, take such a checkpoint."
+        )
+    return assemble(files.Stored(stored.source, shapes, read), NAMES, config)
+
+
+def assemble(
+    stored: files.Stored, names: Mapping[str, str], config: Mapping[str, Any], turned: bool = False
+) -> dict[str, Any]:
+    """The parameter tree of `T5Encoder(**config)`; one tensor is read at a time.
+
+    Args:
+        names: ours → those of the checkpoint, as in `NAMES`.
+        turned: whether a matrix is [in out] there, not a torch Linear's [out in]; the embedding is [v d] in both.
+
+    Raises:
+        ValueError: a tensor missing, one that has no name in `names`, or one of another shape.
+    """
+    depth, expected, convert = config["depth"], shapes(config), converters(config)
+    all_names = {o: [t.format(i=i) for i in range(depth)] if "{i}" in t else [t] for o, t in names.items()}
+    wanted, found = {name for each in all_names.values() for name in each}, set(stored.shapes)
     if wanted != found:
         raise ValueError(
-            f"tensors missing: {_few(wanted - found)}; unexpected: {_few(found - wanted)}; "
-            f"take the checkpoint whose config.json says {depth} layers."
+            f"{stored.source}: tensors missing: {_few(wanted - found)}; unexpected: {_few(found - wanted)}; "
+            f"take a whole checkpoint of a T5 encoder of {depth} layers."
         )
-    if COPY in tensors and not np.array_equal(tensors[COPY], tensors["shared.weight"]):
-        raise ValueError(f"{COPY}: differs from shared.weight; T5 encoders share the two, take such a checkpoint.")
-    expected, convert = shapes(config), converters(config)
-    flat = {}
-    for ours, theirs in NAMES.items():
-        names = [theirs.format(i=i) for i in range(depth)] if "{i}" in theirs else [theirs]
-        for name in names:
-            if tensors[name].shape != expected[ours]:
+    for ours, each in all_names.items():
+        shape = expected[ours][::-1] if turned and ours != "embedding" else expected[ours]
+        for name in each:
+            if stored.shapes[name] != shape:
                 raise ValueError(
-                    f"{name}: shape {tensors[name].shape}, config.json asks for {expected[ours]}; "
-                    f"take config.json and weights from one checkpoint."
+                    f"{stored.source}: {name}: shape {stored.shapes[name]}, the other sizes ask for {shape}; "
+                    f"take all files from one checkpoint."
                 )
-        change = convert.get(ours, lambda x: x)
-        leaves = [change(tensors[name]) for name in names]
-        flat[ours] = np.stack(leaves) if "{i}" in theirs else leaves[0]
-    return files.unflatten(flat)
+
+    def leaf(ours: str, name: str) -> np.ndarray:
+        array = stored.read(name)
+        return convert.get(ours, lambda x: x)(array.T if turned and ours != "embedding" else array)
+
+    return files.unflatten(
+        {
+            ours: _stack((leaf(ours, name) for name in each), depth) if "{i}" in names[ours] else leaf(ours, each[0])
+            for ours, each in all_names.items()
+        }
+    )
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -135,7 +179,17 @@ def load_huggingface(directory: str | os.PathLike, dtype: str) -> tuple[dict[str
     """The fields of `T5Encoder` (without dtype) and its parameters, from one directory (sharded files too)."""
     config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
     fields = config_from_huggingface(config)
-    return fields, params_from_huggingface(files.flatten(files.load_params(directory, dtype)), fields)
+    return fields, params_from_huggingface(files.open_params(directory, dtype), fields)
+
+
+def _stack(leaves: Iterator[np.ndarray], count: int) -> np.ndarray:
+    """[count, …]; unlike np.stack, it holds one layer beside the whole, not all of them."""
+    first = next(leaves)
+    whole = np.empty((count, *first.shape), first.dtype)
+    whole[0] = first
+    for i, leaf in enumerate(leaves, 1):
+        whole[i] = leaf
+    return whole
 
 
 def _few(names: set[str]) -> str:
