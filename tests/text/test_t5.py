@@ -1,6 +1,7 @@
-"""The encoder's maths: buckets, padding, scan, and the sizes of T5-XL."""
+"""The encoder's maths: buckets, padding, scan, and the sizes of the published encoders."""
 
 import functools
+import math
 from pathlib import Path
 
 import flax.linen as nn
@@ -14,8 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.layers.norms import rms_norm
 from videopoet_jax.parallel import abstract, make_mesh, param_shardings
+from videopoet_jax.pretrained import files
 from videopoet_jax.text.embed import init_params
 from videopoet_jax.text.t5 import Block, T5Encoder, attend, relative_buckets
+from videopoet_jax.text.weights import config_from_huggingface, shapes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = dict(
@@ -117,15 +120,42 @@ def boxed_shapes(model):
     return abstract(functools.partial(init_params, model))
 
 
-def test_xl_holds_exactly_the_published_encoder():
-    config = load_config(f"{CONFIGS}/text_encoder.py:xl")
-    params = boxed_shapes(T5Encoder(**config.model))
-    shapes = jax.tree.map(lambda p: p.shape, nn.meta.unbox(params))
-    d, inner, mlp = 2048, 32 * 64, 5120
-    layer = 4 * d * inner + 3 * d * mlp + 2 * d
-    assert sum(p.size for p in jax.tree.leaves(params)) == 32_128 * d + 24 * layer + 32 * 32 + d == 1_223_527_424
-    assert shapes["layers"]["attention"]["query"] == (24, 2048, 32, 64)
-    assert shapes["layers"]["mlp"]["down"] == (24, 5120, 2048)
+# Hugging Face's config.json of each (rows, width, layers, heads, mlp); parameters of its encoder, as transformers'
+# T5EncoderModel counts them, and of the whole model with an output table of its own: 77 M, 2.8, 11.1 and 3.7 billion.
+PUBLISHED = {
+    "t5-v1_1-small": ((32_128, 512, 8, 6, 1024), 35_332_800, 76_961_152),
+    "t5-v1_1-xl": ((32_128, 2048, 24, 32, 5120), 1_223_527_424, 2_849_757_184),
+    "t5-v1_1-xxl": ((32_128, 4096, 24, 64, 10_240), 4_762_310_656, 11_135_332_352),
+    "mt5-xl": ((250_112, 2048, 24, 32, 5120), 1_669_958_656, 3_742_619_648),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_holds_exactly_the_published_encoder(name):
+    (vocabulary, d, depth, heads, mlp), encoder, whole = PUBLISHED[name]
+    config = config_from_huggingface(
+        dict(model_type=name[: name.index("5") + 1], vocab_size=vocabulary, d_model=d, num_layers=depth, d_kv=64,
+             num_heads=heads, d_ff=mlp, relative_attention_num_buckets=32, layer_norm_epsilon=1e-6,
+             feed_forward_proj="gated-gelu")
+    )  # fmt: skip
+    params = nn.meta.unbox(boxed_shapes(T5Encoder(**config, dtype="bfloat16")))  # shapes alone: nothing is allocated
+    assert sum(p.size for p in jax.tree.leaves(params)) == encoder
+    # What the checkpoint holds beside it: a decoder with a second attention and a third norm, and the output table.
+    decoder = depth * (8 * d * heads * 64 + 3 * d * mlp + 3 * d) + 32 * heads + d
+    assert encoder + decoder + vocabulary * d == whole
+    flat = files.flatten(params)
+    for ours, shape in shapes(config).items():  # … and the tensors that the file must have are as many numbers
+        assert math.prod(flat[ours].shape) == math.prod(shape) * (depth if ours.startswith("layers.") else 1), ours
+    assert flat.keys() == shapes(config).keys()
+    assert flat["layers.attention.query"].shape == (depth, d, heads, 64)
+    assert flat["layers.mlp.down"].shape == (depth, mlp, d)
+
+
+def test_the_config_of_xl_is_the_published_one():
+    model = load_config(f"{CONFIGS}/text_encoder.py:xl").model
+    (vocabulary, *sizes), *_ = PUBLISHED["t5-v1_1-xl"]
+    assert [model.vocabulary, model.width, model.depth, model.heads, model.mlp_width] == [vocabulary, *sizes]
+    assert (model.head_width, model.buckets, model.max_distance, model.epsilon) == (64, 32, 128, 1e-6)
 
 
 def test_xl_is_split_over_a_mesh_as_its_axes_say():

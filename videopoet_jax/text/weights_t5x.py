@@ -15,7 +15,7 @@ A leaf of `target` is an array, or a reference {"driver": "zarr", "kvstore": …
     encoder/layers_0/mlp/wi_0/kernel          [d mlp]      →  layers.mlp.gate         [layers d mlp]
 
 Nothing in the files is run, and of a reference nothing is believed: the folder is the leaf's path with dots, as T5X
-always writes it, so no file outside the directory is opened. The decoder's folders and the optimizer's are not opened.
+always writes it, so none leads out of the directory. The folders of the decoder and of the optimizer are not opened.
 
 Layers stacked by a scan (`encoder/encoder/…`) are published for umT5 and Pile-T5 alone, and T5X's scanned encoder has
 a table of relative biases in every layer: both are refused. The tree does not say which function opens the gate: UL2's
@@ -61,8 +61,8 @@ NAMES = {
 CONSTANTS = {"max_distance": 128, "epsilon": 1e-6}  # written into T5X's network.py and layers.py
 REFERENCE = {"driver", "kvstore", "metadata"}  # keys of a reference to a Zarr folder
 FLOATS = ("float32", "bfloat16", "float16")
-# Ours: what a file may claim before memory is given to it. T5 v1.1 Large with all of its arrays inside has 3 GB; the
-# largest array, mT5 XXL's embedding, has 2^30 numbers.
+# Ours: the most that is believed before memory is given to it. The whole of T5 v1.1 Large would be 3 GB in one file;
+# the largest array of all, mT5 XXL's embedding, has 2^30 numbers.
 MOST_BYTES, MOST_NUMBERS = 4 * 2**30, 2**31
 AGAIN = "copy the whole checkpoint again (gsutil -m cp -r)"
 
@@ -143,8 +143,8 @@ def sizes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
     [32,128 2,048], [32 heads, 32 buckets], query [2,048, 32·64], gate [2,048, 5,120], 24 × layers_{i}: T5 v1.1 XL
     """
-    if any("relpos_bias" in name and name != RELATIVE for name in shapes):
-        raise refuse("umT5", f"{path}: {next(n for n in shapes if 'relpos_bias' in n and n != RELATIVE)}")
+    if more := [name for name in shapes if "relpos_bias" in name and name != RELATIVE]:
+        raise refuse("umT5", f"{path}: {more[0]}")
     if "encoder/layers_0/mlp/wi/kernel" in shapes:
         raise refuse("T5 v1.0", f"{path}: encoder/layers_0/mlp/wi/kernel")
     found = []
