@@ -66,6 +66,7 @@ def _paper() -> ConfigDict:
                 text_buckets=(16, 32),  # ours: captions that fit into fewer slots take no more
                 tokens=0,  # ours: of a step, in as many rows as hold them; 0: train.batch_size rows of any length
                 groups=24,  # ours: shapes of batches at most, each compiled; all tasks in five sizes then pad 0.9 %
+                mixture="",  # a name of sequence/mixtures.py, in place of `tasks`
                 tasks=dict(  # [VP] 20 % for each video task of the ablation; the shares here are ours
                     text_to_video=0.4,
                     unconditional=0.1,

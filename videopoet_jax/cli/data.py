@@ -32,6 +32,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     from tqdm import tqdm
 
     from videopoet_jax.cli.configuration import load_config
+    from videopoet_jax.cli.recipes_of_language import rates_of
     from videopoet_jax.cli.sources import augmentation, clips
     from videopoet_jax.data.loader import make_loader
     from videopoet_jax.data.token_records import TokenWriter
@@ -41,7 +42,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
 
     use_compilation_cache()
     config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views", "data.tasks"))
-    keys = view_keys(config.data.tasks)
+    keys = view_keys(rates_of(config))
     source, views, view = clips(config, split, size=count, structure="structure" in keys), 1, None
     if split == "train":
         views, view = config.data.views, augmentation(config)

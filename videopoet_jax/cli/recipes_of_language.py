@@ -69,7 +69,7 @@ def language_model(config: ConfigDict) -> Recipe:
         return encoder.model.apply({"params": params}, ids, mask)
 
     mixed = dict(most_groups=data.groups, constants=functools.partial(empty_prompt, encoder))
-    rates, shapes, preview = data.tasks.to_dict(), shapes_of(config), None
+    rates, shapes, preview = rates_of(config), shapes_of(config), None
     if data.held_out:
         held_out = TokenSource(data.held_out, expect={"digests": source.meta["digests"]})
         preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, shapes, rows=MEASURED, **mixed))
@@ -117,6 +117,13 @@ def rows_of(config: ConfigDict, length: int) -> int:
 
     share = jax.device_count() if jax.default_backend() != "cpu" else jax.process_count()
     return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
+
+
+def rates_of(config: ConfigDict) -> dict[str, float]:
+    """How often each task is trained on: those of the mixture that the config names, or its own."""
+    from videopoet_jax.sequence import get_mixture
+
+    return get_mixture(config.data.mixture) if config.data.mixture else config.data.tasks.to_dict()
 
 
 def shapes_of(config: ConfigDict) -> Any:

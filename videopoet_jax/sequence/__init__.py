@@ -1,15 +1,17 @@
 """In: codes of pictures and sound, text slots, a task → Out: one sequence `prefix | output` of ids, and back.
 
-Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `layout` places.
+Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `mixtures` weighs, `layout` places.
 """
 
 from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
 from videopoet_jax.sequence.layout import MODALITIES, ORDERS, Layout, Segment, assemble, disassemble, layout_for
+from videopoet_jax.sequence.mixtures import MIXTURES, get_mixture
 from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task, load_plugins, register
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
 
 __all__ = [
     "AUDIO",
+    "MIXTURES",
     "MODALITIES",
     "ORDERS",
     "SPECIAL_TEXT",
@@ -25,6 +27,7 @@ __all__ = [
     "assemble",
     "audio_frames",
     "disassemble",
+    "get_mixture",
     "get_task",
     "latent_frames",
     "latent_start",
