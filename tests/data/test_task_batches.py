@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from videopoet_jax.data.task_batches import Shapes, kinds_of, task_batches
+from videopoet_jax.data.task_batches import kinds_of, task_batches
 from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
-from videopoet_jax.sequence import TASKS, Grid, Vocabulary, assemble, disassemble, get_task, layout_for
+from videopoet_jax.sequence import TASKS, Grid, Layouts, Vocabulary, assemble, disassemble, get_task
 
 VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=100)
 
 
-def layout(task, grid, text_length):
-    return layout_for(task, grid, vocabulary=VOCABULARY, text_length=text_length, source="video")
-
-
-def shapes(levels=1, text_lengths=(4, 8), stride=16):
-    return Shapes(stride, levels, text_lengths, layout)
+def layouts(levels=1, text_lengths=(4, 8), stride=16):
+    return Layouts(VOCABULARY, stride, levels, "levels", "video", text_lengths)
 
 
 VIEWS = ("video", "last_frame", "inpainting", "outpainting", "editing", "structure")
@@ -37,34 +33,34 @@ def summary(kinds):
 
 
 def test_a_task_has_a_kind_for_each_size_sound_and_room_for_text():
-    assert summary(kinds_of(INDEX, VIEWS, {"text_to_video": 4.0}, shapes())) == {
+    assert summary(kinds_of(INDEX, VIEWS, {"text_to_video": 4.0}, layouts())) == {
         (17, 32, 16, True, 4): ([0], 1.0),
         (17, 32, 16, True, 8): ([1], 1.0),
         (5, 32, 16, True, 4): ([3], 1.0),
         (17, 16, 16, False, 8): ([4], 1.0),
     }  # record 2 has no caption
-    assert summary(kinds_of(INDEX, VIEWS, {"inpainting": 5.0, "text_to_image": 0.0}, shapes())) == {
+    assert summary(kinds_of(INDEX, VIEWS, {"inpainting": 5.0, "text_to_image": 0.0}, layouts())) == {
         (17, 32, 16, False, 4): ([0, 1, 2], 3.0),  # neither sound nor text plays a part
         (5, 32, 16, False, 4): ([3], 1.0),
         (17, 16, 16, False, 4): ([4], 1.0),
     }
-    pictures = summary(kinds_of(INDEX, VIEWS, {"text_to_image": 1.0}, shapes()))
+    pictures = summary(kinds_of(INDEX, VIEWS, {"text_to_image": 1.0}, layouts()))
     assert pictures == {
         (1, 32, 16, False, 4): ([0, 3], 0.5),
         (1, 32, 16, False, 8): ([1], 0.25),
         (1, 16, 16, False, 8): ([4], 0.25),
     }
-    assert summary(kinds_of(INDEX, VIEWS, {"video_to_audio": 1.0}, shapes())).keys() == {
+    assert summary(kinds_of(INDEX, VIEWS, {"video_to_audio": 1.0}, layouts())).keys() == {
         (17, 32, 16, True, 4),
         (5, 32, 16, True, 4),
     }
-    assert set(summary(kinds_of(INDEX, VIEWS, {"text_to_video": 1.0}, shapes(levels=0)))) == {
+    assert set(summary(kinds_of(INDEX, VIEWS, {"text_to_video": 1.0}, layouts(levels=0)))) == {
         (17, 32, 16, False, 4), (17, 32, 16, False, 8), (5, 32, 16, False, 4), (17, 16, 16, False, 8),
     }  # fmt: skip
 
 
 def test_clips_that_are_too_short_are_left_out_of_a_task():
-    kinds = kinds_of(INDEX, VIEWS, {"frame_prediction_9": 1.0}, shapes())
+    kinds = kinds_of(INDEX, VIEWS, {"frame_prediction_9": 1.0}, layouts())
     assert sorted(sum((kind.records.tolist() for kind in kinds), [])) == [0, 1, 2, 4]
 
 
@@ -87,7 +83,7 @@ def test_clips_that_are_too_short_are_left_out_of_a_task():
 )
 def test_what_cannot_be_made_is_named(index, keys, rates, words):
     with pytest.raises(ValueError, match=words):
-        kinds_of(index, keys, {name: float(rate) for name, rate in rates.items()}, shapes())
+        kinds_of(index, keys, {name: float(rate) for name, rate in rates.items()}, layouts())
 
 
 def record(number):
@@ -115,7 +111,9 @@ def blank(slots):
 def batches(source, rates=None, most_groups=6, tokens=2_000, **options):
     rates = dict.fromkeys(TASKS, 1.0) if rates is None else rates
     rows = functools.partial(lambda length: tokens // length // 2 * 2)
-    return task_batches(source, rates, shapes(), most_groups=most_groups, rows=rows, constants=blank, seed=0, **options)
+    return task_batches(
+        source, rates, layouts(), most_groups=most_groups, rows=rows, constants=blank, seed=0, **options
+    )
 
 
 def test_the_index_says_what_the_records_are(source):
@@ -125,7 +123,7 @@ def test_the_index_says_what_the_records_are(source):
 
 def test_a_row_of_a_batch_is_the_example_alone_and_padding_behind(source):
     loader, seen = batches(source), set()
-    kinds_of_task = functools.cache(lambda task: kinds_of(source.index, VIEWS, {task: 1.0}, shapes()))
+    kinds_of_task = functools.cache(lambda task: kinds_of(source.index, VIEWS, {task: 1.0}, layouts()))
     parts = loader.get_state()["spec"]
     for batch in itertools.islice(loader, 60):
         group = parts[batch["part"][0]]
@@ -163,7 +161,7 @@ def same(example, alone):
 def test_sequences_go_back_to_the_codes_of_their_record(source):
     """Every task: record → batch → codes, with nothing known but what the layout says."""
     for name in TASKS:
-        for kind in kinds_of(source.index, VIEWS, {name: 1.0}, shapes()):
+        for kind in kinds_of(source.index, VIEWS, {name: 1.0}, layouts()):
             wanted = source[int(kind.records[0])]
             back = disassemble(kind.layout, assemble(kind.layout, whole(wanted, kind.layout))["ids"])
             for key, codes in back.items():
@@ -195,13 +193,13 @@ def test_hosts_draw_the_same_groups_without_talking(source):
 
 
 @pytest.mark.parametrize("most_groups, share", [(24, 0.01), (32, 0.005)])
-def test_hardly_any_padding_at_the_papers_shapes(most_groups, share):
+def test_hardly_any_padding_at_the_papers_layouts(most_groups, share):
     """Of 2,000 steps of all tasks, pictures and clips of 17 and 41 frames, square and portrait, some without sound."""
     rng = np.random.default_rng(0)
     sizes = np.array([(1, 16, 16), (5, 16, 16), (5, 28, 16), (11, 16, 16), (11, 28, 16)])[rng.integers(0, 5, 4_000)]
     frames = np.array([0, 106, 256])[np.searchsorted([2, 6], sizes[:, 0], side="right")] * rng.integers(0, 2, 4_000)
     index = np.column_stack([sizes, frames, rng.integers(1, 65, 4_000)]).astype(np.int32)
-    paper = shapes(levels=4, text_lengths=(16, 32, 64), stride=8)
+    paper = layouts(levels=4, text_lengths=(16, 32, 64), stride=8)
     kinds = kinds_of(index, VIEWS, dict.fromkeys(TASKS, 1.0), paper)
     source = FakeSource(index)
     loader = task_batches(
@@ -238,5 +236,5 @@ class FakeSource(TokenSource):
 
 
 def test_grids_of_records_are_those_of_their_clips():
-    (kind,) = kinds_of(INDEX[:1], VIEWS, {"unconditional": 1.0}, shapes())
+    (kind,) = kinds_of(INDEX[:1], VIEWS, {"unconditional": 1.0}, layouts())
     assert kind.layout.grid == Grid(17, 32, 16, 16, 1) and kind.layout.grid.latents == tuple(INDEX[0, :3])

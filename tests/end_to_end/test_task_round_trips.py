@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.data import Tokenize
-from videopoet_jax.cli.recipes_of_language import shapes_of
+from videopoet_jax.cli.recipes_of_language import layouts_of
 from videopoet_jax.data.sources import MovingDigits
 from videopoet_jax.data.structure import from_picture, to_picture
 from videopoet_jax.data.task_batches import example_of, kinds_of
@@ -46,7 +46,7 @@ def tokenizers():
 @pytest.mark.parametrize("name", TASKS)
 def test_clip_to_sequence_to_clip(name, config, clip, record, tokenizers):
     video, audio = tokenizers
-    (kind,) = kinds_of(np.array([index_of(record)], np.int32), list(VIEWS), {name: 1.0}, shapes_of(config))
+    (kind,) = kinds_of(np.array([index_of(record)], np.int32), list(VIEWS), {name: 1.0}, layouts_of(config))
     text_length = config.data.text_length
     example = example_of(kind.layout, kind.layout.length + 3, text_length, {})(record)
     back = disassemble(kind.layout, example["ids"][: kind.layout.length])

@@ -32,7 +32,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
     from tqdm import tqdm
 
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes_of_language import rates_of
+    from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
     from videopoet_jax.cli.sources import augmentation, clips
     from videopoet_jax.data.loader import make_loader
     from videopoet_jax.data.token_records import TokenWriter
@@ -55,6 +55,7 @@ def prepare(spec, overrides, models, out, split, count, batch_size) -> None:
         "models": os.path.relpath(models.resolve(), out.resolve()),
         "digests": {part: digest(models / part) for part in PARTS},
         "keys": keys,
+        "layouts": layouts_of(config).to_dict(),
     }
     loader = make_loader(
         source,

@@ -69,10 +69,10 @@ def language_model(config: ConfigDict) -> Recipe:
         return encoder.model.apply({"params": params}, ids, mask)
 
     mixed = dict(most_groups=data.groups, constants=functools.partial(empty_prompt, encoder))
-    rates, shapes, preview = rates_of(config), shapes_of(config), None
+    rates, layouts, preview = rates_of(config), layouts_of(config), None
     if data.held_out:
         held_out = TokenSource(data.held_out, expect={"digests": source.meta["digests"]})
-        preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, shapes, rows=MEASURED, **mixed))
+        preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, layouts, rows=MEASURED, **mixed))
     extra = {FROZEN: {"text_encoder": encoder.params}}
 
     return Recipe(
@@ -126,33 +126,17 @@ def rates_of(config: ConfigDict) -> dict[str, float]:
     return get_mixture(config.data.mixture) if config.data.mixture else config.data.tasks.to_dict()
 
 
-def shapes_of(config: ConfigDict) -> Any:
-    """How a config's sequences are laid out, of records of any size."""
-    from videopoet_jax.data.task_batches import Shapes
-
-    data = config.data
-
-    def layout(task: Any, grid: Any, text_length: int) -> Any:
-        sizes = {"num_frames": grid.frames, "height": grid.height, "width": grid.width}
-        return layout_of(config, task, **sizes, audio_levels=grid.audio_levels, text_length=text_length)
-
-    return Shapes(data.spatial_stride, data.audio_levels, (*data.text_buckets, data.text_length), layout)
-
-
-def layout_of(config: ConfigDict, task: Any, **sizes: int) -> Any:
-    """The layout of a language model's config for one of its tasks; `sizes` in place of the config's own."""
+def layouts_of(config: ConfigDict) -> Any:
+    """How a language model's config lays out sequences."""
     from videopoet_jax.lm.transformer import PrefixLM
-    from videopoet_jax.sequence import Grid, layout_for
+    from videopoet_jax.sequence import Layouts
 
     data = config.data
-    frames, height, width, levels, text_length = (
-        sizes.get(name, data[name]) for name in ("num_frames", "height", "width", "audio_levels", "text_length")
-    )
-    return layout_for(
-        task,
-        Grid(frames, height, width, data.spatial_stride, levels),
+    return Layouts(
         vocabulary=PrefixLM(**config.model).vocabulary,
-        text_length=text_length,
-        source="moving_digits" if data.source == "moving_digits" else "video",
+        spatial_stride=data.spatial_stride,
+        audio_levels=data.audio_levels,
         audio_order=data.audio_order,
+        source="moving_digits" if data.source == "moving_digits" else "video",
+        text_lengths=(*data.text_buckets, data.text_length),
     )

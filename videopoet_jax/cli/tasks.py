@@ -21,7 +21,7 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
     by token and is what the loss is of.
     """
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes_of_language import layout_of
+    from videopoet_jax.cli.recipes_of_language import layouts_of
     from videopoet_jax.cli.targets import check_targets
     from videopoet_jax.pretrained.files import write_atomically
     from videopoet_jax.sequence import TASKS, get_task, load_plugins
@@ -32,7 +32,9 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
     config.data.update({name: value for name, value in asked.items() if value is not None})
     load_plugins()
     tasks = [get_task(name) for name in names or TASKS]
-    layouts = [layout_of(config, t) for t in tasks if names or not (t.needs_sound and not config.data.audio_levels)]
+    data, every = config.data, layouts_of(config)
+    grid = every.grid(data.num_frames, data.height, data.width)
+    layouts = [every.layout(t, grid) for t in tasks if names or not (t.needs_sound and not data.audio_levels)]
     for layout in layouts:
         grid = layout.grid
         click.echo(f"{layout.task.name}  {grid.frames}×{grid.height}×{grid.width}")

@@ -8,7 +8,6 @@ A clip without sound, or with a short caption, makes a shorter sequence of the s
 its kinds by how many records each has. What a group pads is `<pad>`, which nothing sees and no loss counts.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,25 +17,9 @@ from jaxtyping import Int
 from videopoet_jax.data import grouping
 from videopoet_jax.data.loader import Loader, Part, Stream, mixture
 from videopoet_jax.data.token_records import FIELDS, TokenSource
-from videopoet_jax.sequence import Grid, Layout, Task, assemble, get_task, pixel_frames
+from videopoet_jax.sequence import Layout, Layouts, Task, assemble, get_task, pixel_frames
 
 Example = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shapes:
-    """How sequences are laid out.
-
-    Attributes:
-        spatial_stride, audio_levels: see `Grid`; 0 levels leave all sound out.
-        text_lengths: text slots, ascending: a caption takes the first that it fits into; records hold none longer.
-        layout: (task, grid, text slots) → its layout.
-    """
-
-    spatial_stride: int
-    audio_levels: int
-    text_lengths: tuple[int, ...]
-    layout: Callable[[Task, Grid, int], Layout]
 
 
 class Kind(NamedTuple):
@@ -64,7 +47,7 @@ class Records:
 
 
 def kinds_of(
-    index: Int[np.ndarray, "n fields"], keys: Sequence[str], rates: Mapping[str, float], shapes: Shapes
+    index: Int[np.ndarray, "n fields"], keys: Sequence[str], rates: Mapping[str, float], layouts: Layouts
 ) -> list[Kind]:
     """Every layout that these tasks make of these records.
 
@@ -81,14 +64,14 @@ def kinds_of(
         if rate < 0:
             raise ValueError(f"rate {rate:g} of task {name}: must be 0 (left out) or more.")
         if rate:
-            kinds += _kinds_of_task(get_task(name), rate, index, keys, shapes)
+            kinds += _kinds_of_task(get_task(name), rate, index, keys, layouts)
     if not kinds:
         raise ValueError("data.tasks: no task with a rate above 0; name at least one.")
     return kinds
 
 
 def _kinds_of_task(
-    task: Task, rate: float, index: Int[np.ndarray, "n fields"], keys: Sequence[str], shapes: Shapes
+    task: Task, rate: float, index: Int[np.ndarray, "n fields"], keys: Sequence[str], layouts: Layouts
 ) -> list[Kind]:
     if missing := sorted({*task.keys(sound=False)} - {*keys}):
         raise ValueError(
@@ -96,8 +79,8 @@ def _kinds_of_task(
             f"this task in data.tasks."
         )
     columns = dict(zip(FIELDS, np.asarray(index).T, strict=True))
-    sound = (columns["audio_frames"] > 0) & (shapes.audio_levels > 0) & ("audio" in task.keys(sound=True))
-    slots = np.searchsorted(shapes.text_lengths, columns["pieces"]).clip(max=len(shapes.text_lengths) - 1)
+    sound = (columns["audio_frames"] > 0) & (layouts.audio_levels > 0) & ("audio" in task.keys(sound=True))
+    slots = np.searchsorted(layouts.text_lengths, columns["pieces"]).clip(max=len(layouts.text_lengths) - 1)
     slots = slots if task.needs_text else np.zeros_like(slots)
     latents = columns["latents"] if task.frames is None else np.ones_like(columns["latents"])
     able = (columns["pieces"] > 0) | (not task.needs_text)
@@ -111,10 +94,10 @@ def _kinds_of_task(
     )
     shape = np.stack([latents, columns["rows"], columns["columns"], sound, slots], axis=1)
     for row in np.unique(shape[able], axis=0).tolist():
-        frames, (height, width) = pixel_frames(row[0]), (side * shapes.spatial_stride for side in row[1:3])
-        grid = Grid(frames, height, width, shapes.spatial_stride, shapes.audio_levels if row[3] else 0)
+        frames, (height, width) = pixel_frames(row[0]), (side * layouts.spatial_stride for side in row[1:3])
+        grid = layouts.grid(frames, height, width, sound=bool(row[3]))
         try:
-            layout = shapes.layout(task, grid, shapes.text_lengths[row[4]])
+            layout = layouts.layout(task, grid, layouts.text_lengths[row[4]])
         except ValueError as error:  # too short a clip for it
             refusal = str(error)
             continue
@@ -152,7 +135,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 def task_batches(
     source: TokenSource,
     rates: Mapping[str, float],
-    shapes: Shapes,
+    layouts: Layouts,
     *,
     most_groups: int,
     rows: Callable[[int], int],
@@ -169,7 +152,7 @@ def task_batches(
         options: of `loader.mixture`.
     """
     parts = []
-    for length, text_length, members in _groups(source, rates, shapes, most_groups):
+    for length, text_length, members in _groups(source, rates, layouts, most_groups):
         streams = [
             Stream(
                 Records(source, kind.records),
@@ -184,10 +167,10 @@ def task_batches(
 
 
 def _groups(
-    source: TokenSource, rates: Mapping[str, float], shapes: Shapes, most_groups: int
+    source: TokenSource, rates: Mapping[str, float], layouts: Layouts, most_groups: int
 ) -> Iterator[tuple[int, int, list[Kind]]]:
     """(tokens, text slots, kinds) of each group."""
-    kinds = kinds_of(source.index, source.meta["keys"], rates, shapes)
+    kinds = kinds_of(source.index, source.meta["keys"], rates, layouts)
     for group in grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups):
         members = [kinds[number] for number in group.kinds]
         yield group.length, max(kind.layout.text_length for kind in members), members
@@ -196,7 +179,7 @@ def _groups(
 def one_task_each(
     source: TokenSource,
     rates: Mapping[str, float],
-    shapes: Shapes,
+    layouts: Layouts,
     *,
     most_groups: int,
     rows: int,
@@ -208,7 +191,7 @@ def one_task_each(
     records the first ones come again.
     """
     found: dict[str, tuple[float, Example]] = {}
-    for length, text_length, members in _groups(source, rates, shapes, most_groups):
+    for length, text_length, members in _groups(source, rates, layouts, most_groups):
         for kind in members:
             name, make = kind.layout.task.name, example_of(kind.layout, length, text_length, constants(text_length))
             if kind.rate > found.get(name, (0.0,))[0]:

@@ -5,6 +5,7 @@ Pure Python and NumPy. `grid` counts, `vocabulary` numbers, `tasks` declares, `m
 
 from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
 from videopoet_jax.sequence.layout import MODALITIES, ORDERS, Layout, Segment, assemble, disassemble, layout_for
+from videopoet_jax.sequence.layouts import Layouts
 from videopoet_jax.sequence.mixtures import MIXTURES, get_mixture
 from videopoet_jax.sequence.tasks import TASKS, Span, Task, get_task, load_plugins, register
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
@@ -20,6 +21,7 @@ __all__ = [
     "VISUAL",
     "Grid",
     "Layout",
+    "Layouts",
     "Segment",
     "Span",
     "Task",
