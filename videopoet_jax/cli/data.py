@@ -7,10 +7,15 @@ from pathlib import Path
 import click
 import numpy as np
 
+from videopoet_jax.cli.data_show import command as show
+
 
 @click.group()
 def command() -> None:
-    """Prepare training data."""
+    """Prepare training data, and look at it."""
+
+
+command.add_command(show)
 
 
 @command.command()
