@@ -30,7 +30,12 @@ CORE = [
     "tqdm>=4.66",
     "tensorboardX>=2.6",
 ]
-DATA = ["seqio>=0.0.20", "tensorflow-datasets>=4.9.10", "importlib_resources"]  # TFDS imports the last undeclared
+DATA = [
+    "seqio>=0.0.20",
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources",  # TFDS imports it undeclared
+    "pyarrow>=15",  # manifests in parquet; TFDS brings it, too
+]
 STRUCTURE = ["opencv-python-headless>=4.9"]  # DIS optical flow, for stylization
 COMPRESSION = ["imageio-ffmpeg>=0.8.1"]  # an ffmpeg with x265, vvenc and libvmaf
 EXTRAS = {

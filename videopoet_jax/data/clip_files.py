@@ -1,18 +1,20 @@
 """Folders → their files in a fixed order, none of them outside: clips with captions (`captions.jsonl`), or sounds.
 
-clips/dog_runs.mp4                                                  →  "dog runs"
 clips/a/7.mkv, captions.jsonl: {"path": "a/7.mkv", "caption": "…"}  →  "…"
+clips/8.jpg, 8.txt beside it: a red boat                            →  "a red boat"
+clips/dog_runs.mp4                                                  →  "dog runs"
 """
 
 import json
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from videopoet_jax.data.media_open import MediaError
+from videopoet_jax.data.media_open import MediaError, is_address
 
 _LOG = logging.getLogger(__name__)
 CAPTIONS = "captions.jsonl"
@@ -22,7 +24,8 @@ _SUFFIX_LIST = """
 """
 SUFFIXES = frozenset(_SUFFIX_LIST.split())
 SOUND_SUFFIXES = SUFFIXES | frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"))  # videos have sound
-MAX_FILES = 1_000_000
+PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"))
+MAX_FILES = 1_000_000  # of a list; `walk` by itself holds none
 MAX_CAPTIONS_BYTES = 1 << 28
 MAX_LINE = 1 << 16  # characters
 
@@ -36,17 +39,17 @@ class ClipFile:
 
 
 def find_clips(root: str | os.PathLike) -> list[ClipFile]:
-    """Every video file below `root`, sorted by path; its caption is that of `captions.jsonl`, or its name's words.
+    """Every video file below `root`, sorted by path, with its caption (see `caption_of`).
 
     Raises:
         FileNotFoundError, NotADirectoryError, MediaError: no folder, no videos in it, a bad line in `captions.jsonl`.
     """
-    root = _folder(root, "videos")
+    root = existing_folder(root, "videos")
     captions = read_captions(root)
-    found = sorted(set(walk(root)) | set(captions))
+    found = sorted({*_listed(root, SUFFIXES), *captions})
     if not found:
         raise MediaError(f"{root}: no videos in it (mp4, mkv, webm, avi, mov …); put some there.")
-    return [ClipFile(root / name, captions.get(name) or words(name)) for name in found]
+    return [ClipFile(root / name, caption_of(root, name, captions)) for name in found]
 
 
 def find_sounds(root: str | os.PathLike) -> list[Path]:
@@ -55,14 +58,19 @@ def find_sounds(root: str | os.PathLike) -> list[Path]:
     Raises:
         FileNotFoundError, NotADirectoryError, MediaError: no folder, nothing that could have sound in it.
     """
-    root = _folder(root, "sounds")
-    found = sorted(walk(root, SOUND_SUFFIXES))
+    root = existing_folder(root, "sounds")
+    found = sorted(_listed(root, SOUND_SUFFIXES))
     if not found:
         raise MediaError(f"{root}: no sounds in it (wav, flac, mp3, ogg …) and no videos; put some there.")
     return [root / name for name in found]
 
 
-def _folder(root: str | os.PathLike, what: str) -> Path:
+def existing_folder(root: str | os.PathLike, what: str) -> Path:
+    """The folder, known to be one.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: with the remedy.
+    """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder; give the folder that holds your {what}.")
@@ -76,15 +84,38 @@ def words(name: str) -> str:
     return re.sub(r"[\s_\-]+", " ", Path(name).stem).strip()
 
 
+def caption_of(root: Path, name: str, captions: Mapping[str, str]) -> str:
+    """What a file shows: by `captions`, else by a `.txt` of the same stem beside it, else by the words of its name.
+
+    A `.txt` that is a link out of the root is not read; of a long one, the first `MAX_LINE` characters are.
+    """
+    if captions.get(name):
+        return captions[name]
+    beside = Path(name).with_suffix(".txt")
+    if os.path.isfile(root / beside) and _resolves_inside(root, beside.as_posix()):
+        with open(root / beside, encoding="utf-8-sig", errors="replace") as file:
+            text = " ".join(file.read(MAX_LINE).split())
+        if text:
+            return text
+    return words(name)
+
+
+def _listed(root: Path, suffixes: Collection[str]) -> list[str]:
+    found = list(islice(walk(root, suffixes), MAX_FILES + 1))
+    if len(found) > MAX_FILES:
+        raise MediaError(f"{root}: more than {MAX_FILES:,} files; take them in several folders.")
+    return found
+
+
 def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
-    """Names of the files with these suffixes, relative to the root.
+    """Names of the files with these suffixes, relative to the root, folder by folder, each in the order of names.
 
     Links that lead out of it are not followed, and said to be left out; hidden files are not looked at.
     """
-    count, inside = 0, root.resolve()
+    inside = root.resolve()
     for folder, folders, files in os.walk(root):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for file in files:
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for file in sorted(files):
             path = Path(folder) / file
             if file.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
@@ -93,9 +124,6 @@ def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
                     "left out: %s: a link out of %s; copy the file, or name the folder that has it.", path, root
                 )
                 continue
-            count += 1
-            if count > MAX_FILES:
-                raise MediaError(f"{root}: more than {MAX_FILES:,} files; take them in several folders.")
             yield path.relative_to(root).as_posix()
 
 
@@ -136,7 +164,14 @@ def inside(root: Path, name: str, where: str) -> str:
         MediaError: an absolute path, `..`, an address, or a link out of the folder.
     """
     parts = Path(name).parts
-    bad = not name or "\0" in name or "\\" in name or "://" in name or Path(name).is_absolute() or ".." in parts
-    if bad or not parts or not (root / name).resolve().is_relative_to(root.resolve()):
+    bad = not name or "\0" in name or "\\" in name or is_address(name) or Path(name).is_absolute() or ".." in parts
+    if bad or not parts or not _resolves_inside(root, name):
         raise MediaError(f"{where}: path {name[:200]!r} leads out of {root}; give paths relative to it, without '..'.")
     return Path(name).as_posix()
+
+
+def _resolves_inside(root: Path, name: str) -> bool:
+    try:
+        return (root / name).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, UnicodeError):  # a name that is too long, links in a circle, half a character
+        return False

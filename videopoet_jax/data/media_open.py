@@ -36,6 +36,11 @@ Number = int | float | Fraction  # of seconds, or of frames a second
 _READ_BYTES = 1 << 20
 THREADED_PIXELS = 320 * 240  # threads that hand smaller frames over wait more than they work
 _SEEK_AFTER, _SEEK_MARGIN = 4, 1  # seconds: nearer to the start, decoding all is as quick; codecs need a run-up
+_PROTOCOLS = (
+    "async:", "cache:", "concat:", "concatf:", "crypto:", "data:", "fd:", "file:", "ftp:", "gopher:", "hls:", "http:",
+    "https:", "mmsh:", "mmst:", "pipe:", "rtmp:", "rtp:", "rtsp:", "sftp:", "srt:", "subfile:", "tcp:", "tee:", "tls:",
+    "udp:", "unix:",
+)  # fmt: skip
 _LOG = logging.getLogger(__name__)
 
 
@@ -55,6 +60,11 @@ class _LocalFile(io.FileIO):
         self.name = f"media{suffix}"
 
 
+def is_address(name: str) -> bool:
+    """Whether a name is one of libav's protocols and no file's.  `http://a.b/c.mp4, concat:a|b, data:…  → True`"""
+    return "://" in name or name.lower().startswith(_PROTOCOLS)
+
+
 def open_local(path: str | os.PathLike) -> io.FileIO:
     """The open file, known to be a local, regular and non-empty one (a symbolic link to one will do).
 
@@ -63,7 +73,7 @@ def open_local(path: str | os.PathLike) -> io.FileIO:
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        if "://" in path or path.startswith(("concat:", "data:", "pipe:", "subfile:", "file:")):
+        if is_address(path):
             raise MediaError(f"{path}: only local files are read; download it and give the path of the file.")
         raise FileNotFoundError(f"{path}: no such file; check the path.")
     # Non-blocking: opening a named pipe must not wait for a writer.

@@ -161,10 +161,12 @@ def read_audio(
     return np.concatenate(chunks)
 
 
-def is_silent(path: str | os.PathLike, *, end: Number | None = None) -> bool:
-    """Whether the sound before `end` (seconds) is nothing that 16 bits tell from silence; reads up to what is not.
+def is_silent(path: str | os.PathLike, *, start: Number = 0, end: Number | None = None) -> bool:
+    """Whether the sound from `start` to before `end` (seconds) is nothing that 16 bits tell from silence.
+
+    Reads no further than to what is not.
 
     Raises:
         FileNotFoundError, MediaError: as `iterate_audio`.
     """
-    return all(np.abs(chunk).max() < 0.5 / 32_767 for chunk in iterate_audio(path, end=end))
+    return all(np.abs(chunk).max() < 0.5 / 32_767 for chunk in iterate_audio(path, start=start, end=end))

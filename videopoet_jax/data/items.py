@@ -1,0 +1,227 @@
+"""Anything that holds films and pictures → items, which workers decode one by one: nothing is decoded or held before.
+
+items_of("clips")         clips/b/a.mp4          →  Item("b/a.mp4", "/home/me/clips/b/a.mp4", caption="a")
+items_of("clips.csv")     a.mp4,a dog,12,14.125  →  Item("a.mp4@12.000-14.125", …, 12.0, 14.125, "a dog")
+items_of("holiday.mp4")                          →  Item("holiday.mp4", …)
+
+decode(item, fps=8, num_frames=17, …)            →  windows of a film of 40 frames: 0–16  17–33, six are left over
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from videopoet_jax.data import clip_files, manifest
+from videopoet_jax.data.clip_store import from_pcm, to_pcm
+from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe, read_image
+from videopoet_jax.data.media_open import is_address
+
+_SEEN_BITS = 1 << 27  # 16 MB. With ten million lines one in 250 gets a number that it could do without
+_HASHES = 4
+
+
+class Item(NamedTuple):
+    """A film, a stretch of one, or a picture.
+
+    `id` is stable, unique in its source and relative to it: `b/a.mp4`, or `b/a.mp4@12.000-14.125` for a stretch;
+    `path` is absolute; `start` and `end` are seconds, `end` None is the end of the film.
+    """
+
+    id: str
+    path: str
+    start: float = 0.0
+    end: float | None = None
+    caption: str = ""
+    image: bool = False
+
+
+def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Item]:
+    """The items of a folder, of a manifest (`.jsonl`, `.csv`, `.parquet`), or the one that a film or picture is.
+
+    A folder gives all films and pictures below it, folder by folder in the order of names, captions as `caption_of`
+    finds them; last come files that only `captions.jsonl` names. A manifest's captions are its own, no caption is
+    none; its bad lines are left out (`read_manifest`, which explains `on_skip`). Of lines with one id, all but the
+    first get the number of their line behind it: a film that has three captions is
+
+        a.mp4   a.mp4#3   a.mp4#4
+
+    Raises:
+        FileNotFoundError, MediaError: at once where there is no source; while iterating, where it holds nothing, or
+            `captions.jsonl` or the manifest as a whole is wrong.
+    """
+    path = Path(os.path.abspath(source))
+    if not path.exists():
+        if is_address(os.fspath(source)):
+            raise MediaError(f"{source}: only local files are read; download it and give its path.")
+        raise FileNotFoundError(f"{source}: no such file or folder; check the path.")
+    if path.is_dir():
+        return _of_folder(path)
+    if path.suffix.lower() in manifest.SUFFIXES:
+        return _of_manifest(path, on_skip)
+    return iter([_item(path.parent, path.name, caption=clip_files.caption_of(path.parent, path.name, {}))])
+
+
+def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, caption: str = "") -> Item:
+    stretch = "" if start == 0 and end is None else _stretch(start, end)
+    image = Path(name).suffix.lower() in clip_files.PICTURE_SUFFIXES
+    return Item(name + stretch, os.path.join(root, name), start, end, caption, image)
+
+
+def _stretch(start: Number, end: Number | None) -> str:
+    """`12 14.125 → @12.000-14.125,  12 None → @12.000-`"""
+    return f"@{float(start):.3f}-" + ("" if end is None else f"{float(end):.3f}")
+
+
+def _of_folder(root: Path) -> Iterator[Item]:
+    captions, empty = clip_files.read_captions(root), True
+    for name in clip_files.walk(root, clip_files.SUFFIXES | clip_files.PICTURE_SUFFIXES):
+        empty = False
+        yield _item(root, name, caption=clip_files.caption_of(root, name, captions))
+        captions.pop(name, None)
+    for name in sorted(captions):  # without a known suffix, or not there: decoding says so
+        yield _item(root, name, caption=clip_files.caption_of(root, name, captions))
+    if empty and not captions:
+        raise MediaError(f"{root}: no videos and no pictures in it (mp4, mkv, webm, png, jpg …); put some there.")
+
+
+def _of_manifest(path: Path, on_skip: Callable[[str], None] | None) -> Iterator[Item]:
+    seen = _Seen()
+    for entry in manifest.read_manifest(path, on_skip):
+        item = _item(path.parent, entry.path, entry.start, entry.end, entry.caption)
+        yield item._replace(id=f"{item.id}#{entry.line}") if seen(item.id) else item
+
+
+class _Seen:
+    """Whether a text was here before, in memory that does not grow: a Bloom filter.
+
+    It never forgets one. Of a new one it may say that it was here: its id then carries a number without need.
+    """
+
+    def __init__(self) -> None:
+        self._bits = np.zeros(_SEEN_BITS // 8, np.uint8)
+
+    def __call__(self, text: str) -> bool:
+        places = np.frombuffer(blake2b(text.encode(), digest_size=8 * _HASHES).digest(), "<u8") % _SEEN_BITS
+        bytes_, bits = places // 8, np.left_shift(1, places % 8).astype(np.uint8)
+        before = bool(np.all(self._bits[bytes_] & bits))
+        np.bitwise_or.at(self._bits, bytes_, bits)
+        return before
+
+
+def decode(
+    item: Item,
+    *,
+    fps: Number,
+    height: int,
+    width: int,
+    num_frames: int,
+    sample_rate: int,
+    stride: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The windows of an item as examples, made while it is decoded: memory does not grow with its length.
+
+    They are those of `sources.ClipFolder` ("video" uint8 [t h w 3], "audio" float32 [s], "has_audio", "caption") and
+    "id", the item's with the window's time in the film (`b/a.mp4@2.125-4.250`), and "source", the item's id alone.
+    A picture is one frame, without sound. "has_audio" is the same for all windows of an item: whether anything is to
+    be heard from its start to its end. Where the sound breaks off, silence follows.
+
+    Frames of a stretch are those that decoding from the film's beginning gives at those moments. So is its sound, but
+    that it may be resampled at other moments between the old samples: it is in its place to half a sample.
+
+    Args:
+        stride: frames between the starts of windows, by default `num_frames`; frames left over at the end are dropped.
+
+    Raises:
+        FileNotFoundError, MediaError: what cannot be read, or is too short for a window; after the windows before it
+            where a film is beyond the limits somewhere in the middle.
+    """
+    stride = num_frames if stride is None else stride
+    if min(num_frames, stride) < 1:
+        raise MediaError(f"windows of {num_frames} frames, {stride} apart: both must be at least 1.")
+    if item.image:
+        return _picture(item, fps, height, width, sample_rate)
+    return _windows(item, fps, height, width, num_frames, sample_rate, stride)
+
+
+def _picture(item, fps, height, width, sample_rate) -> Iterator[dict[str, Any]]:
+    video = read_image(item.path, height=height, width=width)[None]
+    yield _example(item, item.id, video, np.zeros(round(sample_rate / fps), np.float32), False)
+
+
+def _example(item: Item, name: str, video: np.ndarray, audio: np.ndarray, has_audio: bool) -> dict[str, Any]:
+    return {
+        "video": video,
+        "audio": audio,
+        "has_audio": np.bool_(has_audio),
+        "caption": np.str_(item.caption),
+        "id": np.str_(name),
+        "source": np.str_(item.id),
+    }
+
+
+def _windows(item, fps, height, width, num_frames, sample_rate, stride) -> Iterator[dict[str, Any]]:
+    has_audio = _is_heard(item)
+    sound = _Sound(item, sample_rate) if has_audio else None
+    samples, held, count = round(num_frames * sample_rate / fps), deque(maxlen=num_frames), 0
+    for frame in iterate_frames(item.path, fps=fps, height=height, width=width, start=item.start, end=item.end):
+        held.append(frame)
+        count += 1
+        first = count - num_frames
+        if first < 0 or first % stride:
+            continue
+        audio = sound.window(round(first * sample_rate / fps), samples) if sound else np.zeros(samples, np.float32)
+        begin = Fraction(item.start) + first / Fraction(fps)
+        name = item.id + _stretch(begin, begin + num_frames / Fraction(fps))
+        yield _example(item, name, np.stack(held), audio, has_audio)
+    if count < num_frames:
+        raise MediaError(
+            f"{item.path}: {count} frames at {float(fps):g} a second in {item.id}, a window has {num_frames}; give a "
+            "longer one."
+        )
+
+
+def _is_heard(item: Item) -> bool:
+    """Whether the item has sound that is not silence; sound that cannot be decoded is none."""
+    info = probe(item.path)
+    if not info.has_audio:
+        return False
+    end = item.end or (info.duration if info.duration > item.start else None)
+    try:
+        return not is_silent(item.path, start=item.start, end=end)
+    except MediaError:
+        return False
+
+
+class _Sound:
+    """The item's sound, read as far as the windows have come; they must ask in the order of time."""
+
+    def __init__(self, item: Item, sample_rate: int) -> None:
+        self._chunks = iterate_audio(item.path, sample_rate=sample_rate, start=item.start, end=item.end)
+        self._held, self._first = np.zeros(0, np.int16), 0  # the sample that `_held` begins with
+
+    def window(self, first: int, samples: int) -> np.ndarray:
+        """float32 samples from `first` on; silence where there is no sound any more."""
+        while self._first + len(self._held) < first + samples:
+            self._drop(first)
+            try:
+                chunk = next(self._chunks, None)
+            except MediaError:
+                chunk = None
+            if chunk is None:
+                break
+            self._held = np.concatenate([self._held, to_pcm(chunk)])  # 16 bits, as `ClipFolder` keeps it
+        self._drop(first)
+        wave = np.zeros(samples, np.float32)
+        piece = self._held[max(0, first - self._first) :][:samples]
+        wave[: len(piece)] = from_pcm(piece)
+        return wave
+
+    def _drop(self, first: int) -> None:
+        gone = min(len(self._held), max(0, first - self._first))
+        self._held, self._first = self._held[gone:], self._first + gone
