@@ -135,8 +135,8 @@ def test_a_stretch_without_sound_in_a_film_with_some(folder):
 
 def test_too_short_is_said_and_so_is_what_cannot_be_read(folder, tmp_path):
     for item, words in [
-        (Item("short.mp4", str(folder / "short.mp4")), r"12 frames at 8 a second in short.mp4, a window has 17; give"),
-        (Item("a@1-2", str(folder / "aac.mp4"), 1.0, 2.0), "8 frames at 8 a second in a@1-2"),
+        (Item("short.mp4", str(folder / "short.mp4")), r"short.mp4 at 8 frames a second\): 12 frames, a window has 17"),
+        (Item("a@1-2", str(folder / "aac.mp4"), 1.0, 2.0), r"\(a@1-2 at 8 frames a second\): 8 frames"),
         (Item("a", str(folder / "aac.mp4"), 100.0, 200.0), "start earlier"),
         (Item("b", str(folder / "broken.mp4")), "not a video"),
         (Item("c", str(folder / "broken.mp4"), image=True), "not a picture"),

@@ -8,7 +8,6 @@ decode(item, fps=8, num_frames=17, …)            →  windows of a film of 40 
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from hashlib import blake2b
@@ -19,6 +18,7 @@ import numpy as np
 
 from videopoet_jax.data import clip_files, manifest
 from videopoet_jax.data.clip_store import from_pcm, to_pcm
+from videopoet_jax.data.item_windows import check_windows, example, stretch, windowed
 from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe, read_image
 from videopoet_jax.data.media_open import is_address
 
@@ -68,14 +68,9 @@ def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = 
 
 
 def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, caption: str = "") -> Item:
-    stretch = "" if start == 0 and end is None else _stretch(start, end)
+    part = "" if start == 0 and end is None else stretch(start, end)
     image = Path(name).suffix.lower() in clip_files.PICTURE_SUFFIXES
-    return Item(name + stretch, os.path.join(root, name), start, end, caption, image)
-
-
-def _stretch(start: Number, end: Number | None) -> str:
-    """`12 14.125 → @12.000-14.125,  12 None → @12.000-`"""
-    return f"@{float(start):.3f}-" + ("" if end is None else f"{float(end):.3f}")
+    return Item(name + part, os.path.join(root, name), start, end, caption, image)
 
 
 def _of_folder(root: Path) -> Iterator[Item]:
@@ -141,9 +136,7 @@ def decode(
         FileNotFoundError, MediaError: what cannot be read, or is too short for a window; after the windows before it
             where a film is beyond the limits somewhere in the middle.
     """
-    stride = num_frames if stride is None else stride
-    if min(num_frames, stride) < 1:
-        raise MediaError(f"windows of {num_frames} frames, {stride} apart: both must be at least 1.")
+    stride = check_windows(num_frames, stride)
     if item.image:
         return _picture(item, fps, height, width, sample_rate)
     return _windows(item, fps, height, width, num_frames, sample_rate, stride)
@@ -151,38 +144,23 @@ def decode(
 
 def _picture(item, fps, height, width, sample_rate) -> Iterator[dict[str, Any]]:
     video = read_image(item.path, height=height, width=width)[None]
-    yield _example(item, item.id, video, np.zeros(round(sample_rate / fps), np.float32), False)
-
-
-def _example(item: Item, name: str, video: np.ndarray, audio: np.ndarray, has_audio: bool) -> dict[str, Any]:
-    return {
-        "video": video,
-        "audio": audio,
-        "has_audio": np.bool_(has_audio),
-        "caption": np.str_(item.caption),
-        "id": np.str_(name),
-        "source": np.str_(item.id),
-    }
+    silence = round(sample_rate / fps)
+    yield example(video, silence, has_audio=False, caption=item.caption, name=item.id, source=item.id)
 
 
 def _windows(item, fps, height, width, num_frames, sample_rate, stride) -> Iterator[dict[str, Any]]:
-    has_audio = _is_heard(item)
-    sound = _Sound(item, sample_rate) if has_audio else None
-    samples, held, count = round(num_frames * sample_rate / fps), deque(maxlen=num_frames), 0
-    for frame in iterate_frames(item.path, fps=fps, height=height, width=width, start=item.start, end=item.end):
-        held.append(frame)
-        count += 1
-        first = count - num_frames
-        if first < 0 or first % stride:
-            continue
-        audio = sound.window(round(first * sample_rate / fps), samples) if sound else np.zeros(samples, np.float32)
-        begin = Fraction(item.start) + first / Fraction(fps)
-        name = item.id + _stretch(begin, begin + num_frames / Fraction(fps))
-        yield _example(item, name, np.stack(held), audio, has_audio)
-    if count < num_frames:
-        raise MediaError(
-            f"{item.path}: {count} frames at {float(fps):g} a second in {item.id}, a window has {num_frames}; give a "
-            "longer one."
+    sound = _Sound(item, sample_rate) if _is_heard(item) else None
+    frames = iterate_frames(item.path, fps=fps, height=height, width=width, start=item.start, end=item.end)
+    samples, what = round(num_frames * sample_rate / fps), f"{item.path} ({item.id} at {float(fps):g} frames a second)"
+    for window in windowed(frames, num_frames=num_frames, stride=stride, what=what):
+        begin = Fraction(item.start) + window.first / Fraction(fps)
+        yield example(
+            window.video,
+            sound.window(round(window.first * sample_rate / fps), samples) if sound else samples,
+            has_audio=sound is not None,
+            caption=item.caption,
+            name=item.id + stretch(begin, begin + num_frames / Fraction(fps)),
+            source=item.id,
         )
 
 
