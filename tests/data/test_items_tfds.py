@@ -114,14 +114,14 @@ def test_features_are_found_or_told(made):
     np.testing.assert_array_equal(main["video"], 255 - aside["video"])
     assert main["caption"] == ""
     captions = TfdsSource(f"tfds:tiny_captions@{root}?fps=8", **SIZE)
-    assert (captions.video, captions.caption) == ("clip/frames", "captions")
+    assert (captions.video, captions.caption) == ("clip/frames", "captions/text")
     said = {levels(e["video"])[0] // 40: str(e["caption"]) for e in captions.examples() if "@0.000" in str(e["id"])}
     assert said == {0: "", 1: "clip 1 is shown", 2: "clip 2 is shown", 3: ""}
     told = next(TfdsSource(f"tfds:tiny_captions@{root}?fps=8&caption=narration", **SIZE).examples())
     assert told["caption"] == f"Now see {levels(told['video'])[0] // 40}."
     for option, words in (
         ("video=url", "it has clip/frames"),
-        ("caption=frames", "it has captions, clip/url, narration, video_id"),
+        ("caption=frames", "it has captions/text, clip/url, narration, video_id"),
     ):
         with pytest.raises(MediaError, match=words):
             TfdsSource(f"tfds:tiny_captions@{root}?{option}", **SIZE)

@@ -211,10 +211,10 @@ def _leaves(features: Any) -> dict[str, str]:
             pending.append((path, feature.feature, True))
         elif isinstance(feature, kinds.FeaturesDict):
             pending += [(f"{path}/{key}".lstrip("/"), inner, repeated) for key, inner in feature.items()]
-        elif isinstance(feature, kinds.Text):
+        elif isinstance(feature, kinds.ClassLabel):
+            found |= {} if repeated else {path: "label"}
+        elif isinstance(feature, kinds.Tensor) and np.dtype(feature.np_dtype) == object:  # TFDS has text so
             found[path] = "text"
-        elif isinstance(feature, kinds.ClassLabel) and not repeated:
-            found[path] = "label"
     return found
 
 

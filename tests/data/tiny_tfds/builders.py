@@ -57,7 +57,7 @@ class TinyCaptions(_Tiny):
                 "frames": tfds.features.Sequence(tfds.features.Image(shape=(24, 36, 3))),
                 "url": tfds.features.Text(),
             },
-            "captions": tfds.features.Sequence(tfds.features.Text()),
+            "captions": tfds.features.Sequence({"text": np.str_, "id": np.int64}),
             "video_id": tfds.features.Text(),
             "narration": tfds.features.Text(),
         }
@@ -67,7 +67,7 @@ class TinyCaptions(_Tiny):
         said = [f"clip {number} is shown", "it is shown again"][: number % 3]
         return {
             "clip": {"frames": clip(number, frames), "url": "http://127.0.0.1:9/"},
-            "captions": said,
+            "captions": {"text": said, "id": np.arange(len(said))},
             "video_id": f"video{number}",
             "narration": f"Now see {number}.",
         }
