@@ -47,6 +47,7 @@ EXTRAS = {
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
     "structure": STRUCTURE,
     "compression": COMPRESSION,
+    "vizdoom": ["vizdoom>=1.3.2,<1.4"],  # its sound needs OpenAL Soft of the system (Debian: libopenal1)
     # PyTorch and the peers of tests/benchmarks, as they were measured; launch/benchmark.sh adds two more.
     "benchmark": [
         "torch==2.14.*",
