@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import logging
+import os
 import re
 import sys
 
@@ -200,6 +201,18 @@ def test_ids_are_unique_and_stable(root):
     found = list(items_of(manifested(root, lines)))
     assert [item.id for item in found] == ["f.mov", "f.mov#2", "f.mov#3", "f.mov@1.000-2.000", "f.mov@1.000-2.000#5"]
     assert list(items_of(root / "m.jsonl")) == found
+
+
+def test_names_and_captions_that_are_no_text(root):
+    """Bytes of another alphabet in a file's name, half a character in JSON: ids and captions can be stored anyway."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (root / name).write_bytes(b"no film")
+    lines = [{"path": name}, {"path": "f.mov", "caption": "half \ud83d"}]
+    found, said = skipping(manifested(root, lines))
+    assert [item.id for item in found] == ["caf\\udce9.mp4", "f.mov"] and not said
+    assert found[0].path == str(root / name) and found[1].caption == "half ?"
+    (listed,) = [item for item in items_of(root) if item.id.startswith("caf")]
+    assert listed.id == found[0].id and listed.caption == "caf?"
 
 
 def test_the_filter_forgets_nothing_when_it_is_full(monkeypatch):

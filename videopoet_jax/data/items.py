@@ -70,7 +70,10 @@ def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = 
 def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, caption: str = "") -> Item:
     part = "" if start == 0 and end is None else stretch(start, end)
     image = Path(name).suffix.lower() in clip_files.PICTURE_SUFFIXES
-    return Item(name + part, os.path.join(root, name), start, end, caption, image)
+    # A file's name may hold bytes that are no text; what is stored later must be.
+    text = name.encode("utf-8", "backslashreplace").decode()
+    caption = caption.encode("utf-8", "replace").decode()
+    return Item(text + part, os.path.join(root, name), start, end, caption, image)
 
 
 def _of_folder(root: Path) -> Iterator[Item]:

@@ -94,8 +94,7 @@ def _entry(root: Path, values: dict[str, Any], line: int, where: str) -> Entry:
         raise MediaError(f"{where}: from {start:g} s to {end:g} s: end must be later than start; correct it.")
     if Path(name).suffix.lower() in PICTURE_SUFFIXES and (start, end) != (0.0, None):
         raise MediaError(f"{where}: path {name[:200]!r}: a picture has no start and no end; leave them empty.")
-    caption = (caption or "").encode("utf-8", "replace").decode().strip()  # JSON may hold halves of characters
-    return Entry(line, name, caption, start, end)
+    return Entry(line, name, (caption or "").strip(), start, end)
 
 
 def _seconds(value: Any, column: str, where: str) -> float | None:

@@ -85,6 +85,7 @@ def _kinds_of_task(
     latents = columns["latents"] if task.frames is None else np.ones_like(columns["latents"])
     able = (columns["pieces"] > 0) | (not task.needs_text)
     able &= sound | (not task.needs_sound)
+    able &= (columns["latents"] > 1) | (task.frames == 1)  # a picture is no clip
     found, refusal = (
         [],
         "no record has "

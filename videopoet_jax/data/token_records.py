@@ -5,17 +5,18 @@
     source = TokenSource("tokens/train", expect={"video_tokenizer": digest})
     source[0]["video"]
 
-A directory holds `meta.json` (how many records and bytes each file has, and `meta`), `00000.array_record`, … and
+A directory holds `meta.json` (records, bytes and SHA-256 of each file, and `meta`), `00000.array_record`, … and
 `index.npy`, a row of `FIELDS` for each record, so that nothing need be read to know which task it will do for. A record
 is a dict of numpy arrays as safetensors bytes, never a pickle; a text is the array of its UTF-8 bytes, `.utf8`
 behind its name. ArrayRecord carries hashes, so a damaged record is an error and never another example.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import numpy as np
 from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+
+from videopoet_jax.pretrained.files import write_atomically
 
 VERSION, META, INDEX, TEXT = 2, "meta.json", "index.npy", ".utf8"
 # Latents of `video`, frames of `audio` (0: none), and pieces of text (0: none; those of `text_mask`).
@@ -69,6 +72,40 @@ def index_of(example: Mapping[str, Any]) -> tuple[int, ...]:
     return (*(latents if len(latents) == 3 else (0, 0, 0)), sound[0] if sound else 0, pieces)
 
 
+class RecordFile:
+    """One ArrayRecord file while it is written: what `meta.json` says of it, and its rows of the index."""
+
+    def __init__(self, path: Path) -> None:
+        from array_record.python.array_record_module import ArrayRecordWriter  # a native library
+
+        self.path, self.index = path, []
+        self._writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+
+    def write(self, example: Mapping[str, Any]) -> None:
+        """Appends one example."""
+        if self._writer.write(to_bytes(example)) is False or not self._writer.ok():
+            raise RecordError(f"{self.path.parent}: the record cannot be written; is the disk full?")
+        self.index.append(index_of(example))
+
+    def close(self, name: str) -> dict[str, Any]:
+        """Ends the file, which will be called `name`; its entry in `meta.json`."""
+        self._writer.close()
+        with self.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"name": name, "records": len(self.index), "bytes": self.path.stat().st_size, "sha256": digest}
+
+
+def write_meta(
+    directory: Path, files: Sequence[Mapping[str, Any]], index: Int[np.ndarray, "n fields"], meta: Mapping[str, Any]
+) -> None:
+    """`index.npy`, and then `meta.json`, with which a directory is whole."""
+    body = {"version": VERSION, "records": len(index), "files": list(files), "meta": meta}
+    with (directory / INDEX).open("wb") as file:
+        np.save(file, index)
+    text = json.dumps(body, indent=1, ensure_ascii=False)
+    write_atomically(directory / META, lambda path: path.write_text(text, encoding="utf-8"))
+
+
 class TokenWriter:
     """Writes a directory of records; it appears under its name when the block ends well, and not at all otherwise."""
 
@@ -76,7 +113,7 @@ class TokenWriter:
         self.directory = Path(directory)
         self.meta, self.records_per_file = json.loads(json.dumps(dict(meta))), records_per_file
         self.files: list[dict[str, Any]] = []
-        self._writer, self._in_file = None, 0
+        self._file: RecordFile | None = None
         self._index: list[tuple[int, ...]] = []
 
     def __enter__(self) -> "TokenWriter":
@@ -91,38 +128,25 @@ class TokenWriter:
         try:
             self._close_file()
             if kind is None:
-                records = sum(file["records"] for file in self.files)
-                body = {"version": VERSION, "records": records, "files": self.files, "meta": self.meta}
-                rows = np.asarray(self._index, np.int32).reshape(records, len(FIELDS))
-                np.save(self._temporary / INDEX, rows)
-                (self._temporary / META).write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
+                rows = np.asarray(self._index, np.int32).reshape(-1, len(FIELDS))
+                write_meta(self._temporary, self.files, rows, self.meta)
                 self._temporary.replace(self.directory)
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write(self, example: Mapping[str, Any]) -> None:
         """Appends one example."""
-        from array_record.python.array_record_module import ArrayRecordWriter  # a native library
-
-        data = to_bytes(example)
-        if self._in_file == self.records_per_file:
+        if self._file is not None and len(self._file.index) == self.records_per_file:
             self._close_file()
-        if self._writer is None:
-            self._path = self._temporary / f"{len(self.files):05d}.array_record"
-            self._writer = ArrayRecordWriter(str(self._path), _WRITER_OPTIONS)
-        if self._writer.write(data) is False or not self._writer.ok():
-            raise RecordError(f"{self.directory}: the record cannot be written; is the disk full?")
-        self._in_file += 1
-        self._index.append(index_of(example))
+        if self._file is None:
+            self._file = RecordFile(self._temporary / f"{len(self.files):05d}.array_record")
+        self._file.write(example)
 
     def _close_file(self) -> None:
-        if self._writer is None:
-            return
-        writer, self._writer = self._writer, None
-        writer.close()
-        size = self._path.stat().st_size
-        self.files.append({"name": self._path.name, "records": self._in_file, "bytes": size})
-        self._in_file = 0
+        if self._file is not None:
+            file, self._file = self._file, None
+            self.files.append(file.close(file.path.name))
+            self._index += file.index
 
 
 class TokenSource:
