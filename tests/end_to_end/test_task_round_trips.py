@@ -6,8 +6,8 @@ from numpy.testing import assert_array_equal
 
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.cli.data import Tokenize
 from videopoet_jax.cli.recipes_of_language import layouts_of
+from videopoet_jax.cli.tokenize_clips import TokenizeClips
 from videopoet_jax.data.sources import MovingDigits
 from videopoet_jax.data.structure import from_picture, to_picture
 from videopoet_jax.data.task_batches import example_of, kinds_of
@@ -35,7 +35,7 @@ def clip():
 @pytest.fixture(scope="module")
 def record(config, clip):
     keys = sorted(VIEWS)
-    return Tokenize(resolve("nano"), 2, config.data, keys, SEED)([clip])[0]
+    return TokenizeClips(resolve("nano"), 2, config.data, keys, SEED)([clip])[0]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_clip_to_sequence_to_clip(name, config, clip, record, tokenizers):
             assert pieces.processor.decode(codes.tolist()) == str(clip["caption"])
         else:
             frames = 1 if get_task(name).frames == 1 else len(shown[key])
-            # As many in a batch as `Tokenize` had: another size may round a latent to the other side.
+            # As many in a batch as `TokenizeClips` had: another size may round a latent to the other side.
             batch = np.asarray(video.encode(np.stack([shown[key]] * 2)).codes)[0]
             assert_array_equal(video.decode(codes), video.decode(batch[: len(codes)])[:frames])
     written = {span.key for span in get_task(name).writes}

@@ -1,0 +1,133 @@
+"""`videopoet data prepare`: clips → token records, a shard at a time, here or on a cluster."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from videopoet_jax.cli.data_worker import ITEMS, make_worker, own_clips, view_keys
+
+RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
+
+
+@click.command("prepare", context_settings={"ignore_unknown_options": True})
+@click.option("--config", "spec", required=True, help="The language model's config, such as lm:nano.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
+@click.option("--models", required=True, type=click.Path(path_type=Path),
+              help="Directory with video_tokenizer, audio_tokenizer and text_encoder.")  # fmt: skip
+@click.option(
+    "--input", "source", help="A folder, a film, or a manifest (jsonl, csv, parquet); else the config's data."
+)
+@click.option("--out", "--output", "out", required=True, type=click.Path(path_type=Path),
+              help="The directory of records to write; it goes on where it was stopped.")  # fmt: skip
+@click.option("--split", type=click.Choice(["train", "held_out"]), default="train", show_default=True,
+              help="Of the config's data.")  # fmt: skip
+@click.option(
+    "--clips", "count", type=click.IntRange(1),
+    help="At most so many records of the config's data; by default one of every window and view.",
+)  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True,
+              help="Films of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
+@click.option("--runner", type=click.Choice(RUNNERS), help="Apache Beam's; without it, this process does the work.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and build the pipeline without running it.")
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+def command(spec, overrides, models, source, out, runner, dry_run, beam_options, **options) -> None:
+    """Tokenize clips: pictures, sound and captions.
+
+    Pictures in all the ways that the tasks of `data.tasks` show them: with holes, as flow and depth. A file that cannot
+    be read is noted in failures.jsonl, the others go on. What is behind the options is Beam's: --project …
+    """
+    from tqdm import tqdm
+
+    from videopoet_jax.cli.configuration import load_config
+    from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
+    from videopoet_jax.data import token_shards
+    from videopoet_jax.generate.pipeline import PARTS
+    from videopoet_jax.pretrained import digest
+
+    if beam_options and not runner:
+        raise ValueError(
+            f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
+        )
+    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views", "data.tasks"))
+    keys = view_keys(rates_of(config))
+    # Relative, so that the records and the models can be moved together.
+    meta = {
+        "models": os.path.relpath(models.resolve(), out.resolve()),
+        "digests": {part: digest(models / part) for part in PARTS},
+        "keys": keys,
+        "layouts": layouts_of(config).to_dict(),
+    }
+    job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
+           "source": source and os.path.abspath(source), **options}  # fmt: skip
+    plan = planned(job, config, meta)
+    if dry_run:
+        click.echo(f"{plan['shards']} shards of {plan['what']} into {out}; views {', '.join(keys)}")
+    else:
+        token_shards.begin(out, plan)
+        place_items(job)
+    left = [n for n in range(plan["shards"]) if dry_run or token_shards.report_of(out, n) is None]
+    if runner:
+        from videopoet_jax.data.tokenize_beam import tokenize
+
+        tokenize(left, make_worker, job, runner=runner, options=beam_options, dry_run=dry_run)
+    elif not dry_run:
+        work = make_worker(job) if left else None
+        for number in tqdm(left, unit="shard", initial=plan["shards"] - len(left), total=plan["shards"]):
+            work(number)
+    if not dry_run:
+        made = token_shards.finish(out, plan["shards"], meta)
+        failed = f", {made['failures']} files could not be read (failures.jsonl)" if made["failures"] else ""
+        click.echo(f"wrote {out}: {made['records']} records{failed}")
+
+
+def planned(job: dict, config: Any, meta: dict) -> dict[str, Any]:
+    """How many shards there are, of what, and all that the records depend on."""
+    settings = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    depends = {"settings": hashlib.sha256(settings.encode()).hexdigest(), **meta}
+    depends |= {name: job[name] for name in ("source", "split", "count", "batch_size", "shard_size")}
+    if job["source"] is None:
+        total = len(own_clips(job, config))
+        return depends | {"shards": -(-total // job["shard_size"]), "what": f"{total} clips of the config's data"}
+    count, digest = 0, hashlib.sha256()
+    for line in item_lines(job["source"]):
+        count += 1
+        digest.update(line.encode())
+    what = f"{count} films and pictures of {job['source']}"
+    return depends | {"shards": -(-count // job["shard_size"]), "what": what, "items": digest.hexdigest()}
+
+
+def item_lines(source: str) -> Iterator[str]:
+    """The items of --input as lines of JSON."""
+    from videopoet_jax.data.items import items_of
+
+    for item in items_of(source):
+        yield json.dumps(item._asdict(), ensure_ascii=False) + "\n"
+
+
+def place_items(job: dict) -> None:
+    """Lays the items of every shard where its worker finds them."""
+    from videopoet_jax.data.token_shards import PROGRESS
+    from videopoet_jax.pretrained.files import write_atomically
+
+    def write(number: int, lines: list[str]) -> None:
+        path = Path(job["out"]) / PROGRESS / f"{number:05d}.{ITEMS}"
+        if not path.is_file():
+            write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+
+    if job["source"] is None:
+        return
+    held: list[str] = []
+    number = 0
+    for line in item_lines(job["source"]):
+        held.append(line)
+        if len(held) == job["shard_size"]:
+            write(number, held)
+            held, number = [], number + 1
+    if held:
+        write(number, held)
