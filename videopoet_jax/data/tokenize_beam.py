@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 Make = Callable[[dict], Callable[[int], dict]]
+WHOLE_NAMES = {"DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}  # Beam has no short one for it
 
 
 class WriteShard(beam.DoFn):
@@ -52,7 +53,7 @@ def tokenize(
         options: of Beam's and of the runner's, as on a command line.
         dry_run: build the pipeline and turn it into what a runner is sent, but run nothing.
     """
-    settings = PipelineOptions([f"--runner={runner}", *options])
+    settings = PipelineOptions([f"--runner={WHOLE_NAMES.get(runner, runner)}", *options])
     settings.view_as(SetupOptions).save_main_session = False
     pipeline = beam.Pipeline(options=PipelineOptions(list(options)) if dry_run else settings)
     build(pipeline, shards, make, job)
