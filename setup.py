@@ -51,6 +51,7 @@ EXTRAS = {
     # PyTorch and the peers of tests/benchmarks, as they were measured; launch/benchmark.sh adds two more.
     "benchmark": [
         "torch==2.14.*",
+        "torchvision==0.29.*",
         "transformers==5.24.*",
         "vector-quantize-pytorch==1.32.*",
         "einops",

@@ -6,6 +6,7 @@
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
 #   ./launch/benchmark.sh perceptual_twins WEIGHTS        the same of LPIPS and I3D, which judge
 #   ./launch/benchmark.sh t5_twins [--help | NAME …]      the same of published T5s, with Hugging Face's encoder
+#   ./launch/benchmark.sh structure_twins [NAME …]        the same of RAFT and DPT, which see flow and depth
 # Everything is installed into an environment of its own, .venv-benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,9 +17,12 @@ COST="3 GB to download, 7 GB on disk where pip chooses PyTorch for CUDA, 2 GB wh
 NEEDED_MB=10000
 
 case "${1:-}" in
-    tokenizers | faithful | perceptual_twins | t5_twins) install_into_venv benchmark ;;
+    tokenizers | faithful | perceptual_twins | t5_twins | structure_twins) install_into_venv benchmark ;;
     accelerator) install_into_venv benchmark,cuda ;;
-    *) fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, faithful, perceptual_twins or t5_twins." ;;
+    *)
+        fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, faithful, perceptual_twins, t5_twins or" \
+            "structure_twins."
+        ;;
 esac
 PEERS="audiolm-pytorch==2.4.0 encodec==0.1.1"
 if [ ! -e "$VENV/.peers-${PEERS// /-}" ]; then

@@ -36,6 +36,10 @@ NARROW_RAFT = {
     "feature_widths": (16, 16, 24, 32, 32), "context_widths": (16, 16, 24, 32, 48), "hidden_width": 16,
     "correlation_widths": (24, 16), "flow_widths": (16, 8), "motion_width": 24, "head_width": 16,
 }  # fmt: skip
+NARROW_RAFT_SMALL = {
+    "feature_widths": (8, 8, 16, 24, 16), "context_widths": (8, 8, 16, 24, 24), "hidden_width": 16,
+    "correlation_widths": (16,), "flow_widths": (16, 8), "motion_width": 18, "head_width": 16,
+}  # fmt: skip
 NARROW_DPT = {
     "side": 4, "width": 48, "depth": 4, "heads": 3, "mlp_width": 96, "taps": (0, 1, 2, 3),
     "neck_widths": (8, 16, 24, 32), "fusion_width": 16,
@@ -224,6 +228,9 @@ def counts() -> Iterator[tuple[str, int, int]]:
 
 CASES: dict[str, Callable[[], Iterator[Output]]] = {
     "raft-narrow": lambda: flow("raft-large structure, narrow", {**raft.LARGE, **NARROW_RAFT}, (128, 136), [1, 4]),
+    "raft-small-narrow": lambda: flow(
+        "raft-small structure, narrow", {**raft.SMALL, **NARROW_RAFT_SMALL}, (136, 128), [1, 4]
+    ),
     "dpt-narrow": lambda: depth("dpt structure, narrow", {**dpt.LARGE, **NARROW_DPT}, 64),
     "dpt-interpolated": lambda: depth("dpt structure, narrow", {**dpt.LARGE, **NARROW_DPT}, 96),
     "dpt-hybrid-narrow": lambda: depth("dpt-hybrid structure, narrow", {**dpt.LARGE, **NARROW_HYBRID}, 64),

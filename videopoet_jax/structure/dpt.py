@@ -11,6 +11,7 @@ models/dpt/modeling_dpt.py, whose DPTForDepthEstimation this computes. Pictures 
 authors' code: positions are interpolated.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -157,7 +158,7 @@ class DPT(nn.Module):
     taps: tuple[int, ...]
     neck_widths: tuple[int, int, int, int]
     fusion_width: int
-    resnet: dict[str, Any] | None
+    resnet: Mapping[str, Any] | None
 
     @nn.compact
     def __call__(self, pictures: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2"]:
