@@ -46,7 +46,7 @@ NARROW_DPT = {
 }  # fmt: skip
 NARROW_HYBRID = {
     **NARROW_DPT, "taps": (1, 3), "neck_widths": (32, 64, 24, 32),
-    "resnet": {"stem": 16, "widths": (32, 64, 128), "depths": (1, 2, 2), "groups": 8},
+    "resnet_stem": 16, "resnet_widths": (32, 64, 128), "resnet_depths": (1, 2, 2), "resnet_groups": 8,
 }  # fmt: skip
 
 
@@ -134,8 +134,8 @@ def flow(name: str, fields: Mapping[str, Any], size: tuple[int, int], updates: l
 
 def depth(name: str, fields: Mapping[str, Any], side: int) -> Iterator[Output]:
     """DPT's inverse depth of a square picture; `side` another one than positions were learnt on interpolates them."""
-    rules = weights.TRANSFORMERS_HYBRID if fields["resnet"] else weights.TRANSFORMERS
-    params, tensors = through_the_loader(dpt_init(fields), rules, 1 if fields["resnet"] else fields["patch"])
+    rules = weights.TRANSFORMERS_HYBRID if fields["resnet_stem"] else weights.TRANSFORMERS
+    params, tensors = through_the_loader(dpt_init(fields), rules, 1 if fields["resnet_stem"] else fields["patch"])
     both = pictures(side, side)
 
     def twin() -> "torch.Tensor":
@@ -161,19 +161,20 @@ def transformers() -> Any:
 
 
 def transformers_config(fields: Mapping[str, Any]) -> Any:
-    resnet, hybrid = fields["resnet"], {}
-    if resnet:
+    hybrid: dict[str, Any] = {}
+    if fields["resnet_stem"]:
+        widths = fields["resnet_widths"]
         backbone = transformers().BitConfig(
-            embedding_size=resnet["stem"],
-            hidden_sizes=[*resnet["widths"], 2 * resnet["widths"][-1]],
-            depths=resnet["depths"],
-            num_groups=resnet["groups"],
+            embedding_size=fields["resnet_stem"],
+            hidden_sizes=[*widths, 2 * widths[-1]],
+            depths=fields["resnet_depths"],
+            num_groups=fields["resnet_groups"],
             layer_type="bottleneck",
             global_padding="same",
             embedding_dynamic_padding=True,
             out_features=["stage1", "stage2", "stage3"],
         )
-        featmap = [1, resnet["widths"][-1], fields["side"], fields["side"]]
+        featmap = [1, widths[-1], fields["side"], fields["side"]]
         hybrid = {"is_hybrid": True, "backbone_config": backbone, "backbone_featmap_shape": featmap}
     return transformers().DPTConfig(
         hidden_size=fields["width"],
@@ -183,10 +184,10 @@ def transformers_config(fields: Mapping[str, Any]) -> Any:
         layer_norm_eps=fields["epsilon"],
         image_size=fields["side"] * fields["patch"],
         patch_size=fields["patch"],
-        backbone_out_indices=[0, 0, *fields["taps"]] if resnet else list(fields["taps"]),
+        backbone_out_indices=[0, 0, *fields["taps"]] if hybrid else list(fields["taps"]),
         neck_hidden_sizes=list(fields["neck_widths"]),
         fusion_hidden_size=fields["fusion_width"],
-        reassemble_factors=[1, 1, 1, 0.5] if resnet else [4, 2, 1, 0.5],
+        reassemble_factors=[1, 1, 1, 0.5] if hybrid else [4, 2, 1, 0.5],
         **hybrid,
     )
 

@@ -41,7 +41,7 @@ def published(drawn, tmp_path):
 
 
 def transformers_json(fields: dict) -> dict:
-    """What a config.json of a DPT says; DPT-Hybrid's ResNet has its usual numbers where nothing is said."""
+    """What a config.json of a DPT says."""
     config = {
         "model_type": "dpt",
         "architectures": ["DPTForDepthEstimation"],
@@ -50,15 +50,15 @@ def transformers_json(fields: dict) -> dict:
         "num_attention_heads": fields["heads"],
         "intermediate_size": fields["mlp_width"],
         "image_size": fields["side"] * fields["patch"],
-        "backbone_out_indices": [0, 0, *fields["taps"]] if fields["resnet"] else list(fields["taps"]),
+        "backbone_out_indices": [0, 0, *fields["taps"]] if fields["resnet_stem"] else list(fields["taps"]),
         "neck_hidden_sizes": list(fields["neck_widths"]),
         "fusion_hidden_size": fields["fusion_width"],
         "use_bias_in_fusion_residual": None,
     }
-    if fields["resnet"]:
-        resnet = fields["resnet"]
+    if fields["resnet_stem"]:
         config |= {"is_hybrid": True, "reassemble_factors": [1, 1, 1, 0.5], "backbone_config": {
-            "embedding_size": resnet["stem"], "hidden_sizes": [*resnet["widths"], 2048], "depths": resnet["depths"],
-            "num_groups": resnet["groups"], "layer_type": "bottleneck", "global_padding": "SAME",
+            "embedding_size": fields["resnet_stem"], "hidden_sizes": [*fields["resnet_widths"], 2048],
+            "depths": fields["resnet_depths"],
+            "num_groups": fields["resnet_groups"], "layer_type": "bottleneck", "global_padding": "SAME",
         }}  # fmt: skip
     return config

@@ -19,9 +19,9 @@ def flow(drawn):
     return Flow(fields, params)
 
 
-@pytest.fixture(scope="module")
-def depth(drawn):
-    fields, _, params = drawn["dpt"]
+@pytest.fixture(scope="module", params=["dpt", "hybrid"])
+def depth(drawn, request):
+    fields, _, params = drawn[request.param]
     return Depth(fields, params)
 
 

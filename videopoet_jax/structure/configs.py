@@ -94,18 +94,20 @@ def from_transformers(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "taps": taps[2:] if hybrid else taps,
         "neck_widths": tuple(known["neck_hidden_sizes"]),
         "fusion_width": known["fusion_hidden_size"],
-        "resnet": _resnet(config.get("backbone_config") or {}, where) if hybrid else None,
+        **_resnet(config.get("backbone_config") or {} if hybrid else None, where),
     }
 
 
-def _resnet(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _resnet(config: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    if config is None:
+        return {"resnet_stem": 0, "resnet_widths": (), "resnet_depths": (), "resnet_groups": 0}
     _check({**config, "global_padding": str(config.get("global_padding", "same")).lower()}, _BIT_ONLY, where)
     known = {**_BIT_DEFAULTS, **{key: config[key] for key in _BIT_DEFAULTS if config.get(key) is not None}}
     return {
-        "stem": known["embedding_size"],
-        "widths": tuple(known["hidden_sizes"][:3]),
-        "depths": tuple(known["depths"]),
-        "groups": known["num_groups"],
+        "resnet_stem": known["embedding_size"],
+        "resnet_widths": tuple(known["hidden_sizes"][:3]),
+        "resnet_depths": tuple(known["depths"]),
+        "resnet_groups": known["num_groups"],
     }
 
 

@@ -11,7 +11,6 @@ models/dpt/modeling_dpt.py, whose DPTForDepthEstimation this computes. Pictures 
 authors' code: positions are interpolated.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -37,7 +36,10 @@ LARGE: dict[str, Any] = {  # Intel/dpt-large
     "taps": (5, 11, 17, 23),
     "neck_widths": (256, 512, 1024, 1024),
     "fusion_width": 256,
-    "resnet": None,
+    "resnet_stem": 0,
+    "resnet_widths": (),
+    "resnet_depths": (),
+    "resnet_groups": 0,
 }
 HYBRID: dict[str, Any] = {  # Intel/dpt-hybrid-midas
     "patch": 16,
@@ -50,7 +52,10 @@ HYBRID: dict[str, Any] = {  # Intel/dpt-hybrid-midas
     "taps": (8, 11),
     "neck_widths": (256, 512, 768, 768),
     "fusion_width": 256,
-    "resnet": {"stem": 64, "widths": (256, 512, 1024), "depths": (3, 4, 9), "groups": 32},
+    "resnet_stem": 64,
+    "resnet_widths": (256, 512, 1024),
+    "resnet_depths": (3, 4, 9),
+    "resnet_groups": 32,
 }
 
 
@@ -144,8 +149,8 @@ class DPT(nn.Module):
 
     `side`: patches along a side of the pictures that positions were learnt on.
 
-    `taps`: the layers whose tokens are read. With `resnet` (DPT-Hybrid) the tokens are made from its third stage, and
-    its first two stand in for the two finest pictures of tokens, so there are two taps.
+    `taps`: the layers whose tokens are read. With a `resnet_stem` (DPT-Hybrid) a ResNet comes first: tokens are made
+    from its third stage, its first two stand in for the two finest pictures of tokens, and there are two taps.
     """
 
     patch: int
@@ -158,15 +163,19 @@ class DPT(nn.Module):
     taps: tuple[int, ...]
     neck_widths: tuple[int, int, int, int]
     fusion_width: int
-    resnet: Mapping[str, Any] | None
+    resnet_stem: int
+    resnet_widths: tuple[int, ...]
+    resnet_depths: tuple[int, ...]
+    resnet_groups: int
 
     @nn.compact
     def __call__(self, pictures: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2"]:
         h, w = pictures.shape[1:3]
         if h % (2 * self.patch) or w % (2 * self.patch):
             raise ValueError(f"{h}×{w} pixels: DPT takes multiples of {2 * self.patch}; resize them.")
-        if self.resnet:
-            stages = ResNet(**self.resnet, name="resnet")(pictures)
+        if self.resnet_stem:
+            net = ResNet(self.resnet_stem, self.resnet_widths, self.resnet_depths, self.resnet_groups, name="resnet")
+            stages = net(pictures)
             levels, patches = stages[:2], stages[2]
         else:
             levels, patches = [], to_patches(pictures, self.patch)
