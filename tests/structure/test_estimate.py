@@ -19,10 +19,18 @@ def flow(drawn):
     return Flow(fields, params)
 
 
-@pytest.fixture(scope="module", params=["dpt", "hybrid"])
-def depth(drawn, request):
-    fields, _, params = drawn[request.param]
+@pytest.fixture(scope="module")
+def depth(drawn):
+    fields, _, params = drawn["dpt"]
     return Depth(fields, params)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Four pairs, two pictures; and a flow that is corrected twice, not twenty times."""
+    monkeypatch.setattr(estimate, "UPDATES", 2)
+    monkeypatch.setattr(estimate, "BATCH_PIXELS", 4 * 128 * 128)
+    monkeypatch.setattr(estimate, "DEPTH_BATCH_PIXELS", 2 * 64 * 64)
 
 
 def test_flow_of_a_clip(flow, video, monkeypatch):
@@ -58,10 +66,15 @@ def test_depth_of_a_clip(depth, video, monkeypatch):
     assert near.shape == (5, 64, 64) and near.dtype == np.float32
     assert near.min() == 0 and near.max() == 1
     assert near.std() > 0.02
-    monkeypatch.setattr(estimate, "DEPTH_BATCH_PIXELS", 2 * 64 * 64)
+    monkeypatch.setattr(estimate, "DEPTH_BATCH_PIXELS", 3 * 64 * 64)
     assert_allclose(depth(video), near, atol=1e-4)
-    assert depth(video[:1, :30, :47]).shape == (1, 30, 47)
     assert_array_equal(depth(video[:1].repeat(2, axis=0))[0], depth(video[:1])[0])
+
+
+def test_depth_by_dpt_hybrid_at_another_size(drawn, video):
+    fields, _, params = drawn["hybrid"]
+    near = Depth(fields, params)(video[:1, :30, :47])
+    assert near.shape == (1, 30, 47) and near.min() == 0 and near.max() == 1
 
 
 def test_depth_without_depth(drawn):

@@ -87,7 +87,7 @@ class Flow:
         padded = np.pad(video, [*around, (0, 0)], mode="edge")
         rows = max(1, BATCH_PIXELS // (padded.shape[1] * padded.shape[2]))
         top, left = around[1][0], around[2][0]
-        found = _in_batches(functools.partial(_flow, self.model, self.params), rows, padded[:-1], padded[1:])
+        found = _in_batches(functools.partial(_flow, self.model, UPDATES, self.params), rows, padded[:-1], padded[1:])
         flow = found[:, top : top + h, left : left + w]
         return np.concatenate([flow, flow[-1:]])
 
@@ -146,12 +146,12 @@ def working_size(h: int, w: int, side: int, multiple: int) -> tuple[int, int]:
     return max(multiple, round(h * scale / multiple) * multiple), max(multiple, round(w * scale / multiple) * multiple)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _flow(
-    model: RAFT, params: Any, first: UInt8[Array, "b h w 3"], second: UInt8[Array, "b h w 3"]
+    model: RAFT, updates: int, params: Any, first: UInt8[Array, "b h w 3"], second: UInt8[Array, "b h w 3"]
 ) -> Float[Array, "b h w 2"]:
     with products_in(jnp.float32):
-        return model.apply({"params": params}, *(x.astype(jnp.float32) / 127.5 - 1 for x in (first, second)), UPDATES)
+        return model.apply({"params": params}, *(x.astype(jnp.float32) / 127.5 - 1 for x in (first, second)), updates)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
