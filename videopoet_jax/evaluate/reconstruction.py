@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from videopoet_jax.evaluate.frechet import frechet_distance, real_floor
-from videopoet_jax.evaluate.motion import flow_length
 from videopoet_jax.evaluate.quality import block_mean, repeat_last, ssim_clip
 from videopoet_jax.evaluate.resampling import Estimate, Picked, difference, draw_films, estimate
+from videopoet_jax.layers.motion import flow_length
 
 FIGURES = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "fvd": ("FVD", 0)}  # label, digits
 SPLITS, RESAMPLES, SEED, FLOW_EVERY = 20, 200, 0, 3

@@ -11,6 +11,7 @@ Nothing is imported here, so that a model pays only for the layers it names:
     layers.grouped       a 1-D convolution in groups whose gradient is fast on CPU
     layers.lpips         how different two pictures look to an image classifier
     layers.masks         who may look at whom
+    layers.motion        how much moves in a clip: the length of its optical flow
     layers.mlp           SwiGLU
     layers.norms         root-mean-square normalisation
     layers.objective     what a loss function gives the training loop

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from videopoet_jax.evaluate.motion import flow_length
+from videopoet_jax.layers.motion import flow_length
 
 
 def moving(dy, dx, frames=4):
