@@ -35,16 +35,18 @@ from videopoet_jax.data.curation_measures import (
     working,
 )
 from videopoet_jax.data.curation_shots import Shot, shots
+from videopoet_jax.data.media_open import Number
 from videopoet_jax.layers.motion import flow_length
 
 __all__ = [
-    "ANNOTATORS", "Annotations", "Annotator", "Letterbox", "Shot", "annotate", "duplicates", "figures", "load_plugins",
-    "register_annotator", "shots",
+    "ANNOTATORS", "Annotations", "Annotator", "Figure", "Letterbox", "Shot", "annotate", "duplicates", "figures",
+    "load_plugins", "register_annotator", "shots",
 ]  # fmt: skip
 
 PLUGINS = "videopoet_jax.annotators"  # entry points: modules that register annotators when they are imported
 FLOW_SIDE, FLOW_EVERY = 64, 2  # ours: flow costs 10 to 40 ms a pair at 64 pixels, and every other pair tells enough
 STILL = 3.0  # levels of 255 that the mean of a block may change by while nothing moves; ours: noise stays below it
+Figure = float | int | bool
 Annotator = Callable[[UInt8[np.ndarray, "t h w 3"]], float]
 ANNOTATORS: dict[str, Annotator] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -57,7 +59,8 @@ class Annotations(NamedTuple):
         frames: how many there are.
         duration: seconds.
         motion: mean length of the optical flow from one frame to the next, as a share of the picture's shorter side;
-            0 for one frame. It depends on the frame rate: rules hold for one rate.
+            0 for one frame. It depends on the frame rate: rules hold for one rate. Where nothing can be seen to move
+            (black around a digit) it is taken from what moves nearby, and is too large.
         static: share of the pairs of frames between which nothing changes; 1 for one frame.
         black: share of frames that are black.
         letterbox: bars at each edge.
@@ -102,7 +105,7 @@ NOT_FIGURES = ("first_hash", "middle_hash", "scores")
 def annotate(
     frames: Iterable[UInt8[np.ndarray, "h w 3"]],
     *,
-    fps: float,
+    fps: Number,
     audio: Iterable[Float[np.ndarray, " s"]] | None = None,
     sample_rate: int = 16_000,
     caption: str = "",
@@ -140,7 +143,7 @@ def annotate(
     sample = np.stack(spread.frames)
     return Annotations(
         frames=count,
-        duration=count / fps,
+        duration=count / float(fps),
         motion=lengths[0] / max(1, lengths[1]),
         static=still / (count - 1) if count > 1 else 1.0,
         black=black,
@@ -159,7 +162,7 @@ def annotate(
     )
 
 
-def figures(annotations: Annotations) -> dict[str, float | bool]:
+def figures(annotations: Annotations) -> dict[str, Figure]:
     """The annotations that a rule can be about, each as one number, or as whether there is one.
 
     `letterbox` is the share of the picture that bars take, `duplicate` whether the clip repeats another.

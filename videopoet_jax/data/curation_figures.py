@@ -42,7 +42,7 @@ class Panel(NamedTuple):
     values: np.ndarray  # float or bool [n]
     kept: Bool[np.ndarray, " n"]
     here: Bool[np.ndarray, " n"]
-    rule: bool | Sequence[float | None] | None
+    rule: bool | Sequence[float | int | None] | None
 
 
 class Tile(NamedTuple):
@@ -181,7 +181,7 @@ def _framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]
 
 
 def short(name: str) -> str:
-    """The end of a long name, where paths differ.  `videos/2019/holiday_0001.mp4 → …19/holiday_0001.mp4`"""
+    """The end of a long name, where paths differ.  `videos/2019/holiday_0001.mp4 → …2019/holiday_0001.mp4`"""
     plain = _printable(name)
     return plain if len(plain) <= _MAX_ID else "…" + plain[1 - _MAX_ID :]
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from videopoet_jax.data.curation import ANNOTATORS, NOT_FIGURES, Annotations, figures, load_plugins
+from videopoet_jax.data.curation import ANNOTATORS, NOT_FIGURES, Annotations, Figure, figures, load_plugins
 
-Rule = bool | Sequence[float | None]
+Rule = bool | Sequence[float | int | None]
 _SWITCHES = {"has_audio", "caption", "duplicate"}
 
 # Not in the papers, which give no numbers; ours, for clips at 8 frames a second.
@@ -35,8 +35,8 @@ class Reason(NamedTuple):
     """Why a clip is dropped: a field, its value, and the bound that it breaks (the low, the high, or a bool)."""
 
     field: str
-    value: float | bool
-    bound: float | bool
+    value: Figure
+    bound: Figure
 
     def __str__(self) -> str:
         return self.rule() if isinstance(self.bound, bool) else f"{self.rule()}: {self.value:.3g}"
@@ -73,7 +73,7 @@ def verdict(annotations: Annotations, rules: Mapping[str, Rule]) -> Verdict:
     return Verdict(not reasons, reasons)
 
 
-def _broken(field: str, values: Mapping[str, float | bool], rule: Rule) -> Reason | None:
+def _broken(field: str, values: Mapping[str, Figure], rule: Rule) -> Reason | None:
     if field not in values:
         raise ValueError(f"rule {field!r}: the clip was annotated without it; annotate it anew.")
     value = values[field]
@@ -85,7 +85,7 @@ def _broken(field: str, values: Mapping[str, float | bool], rule: Rule) -> Reaso
     return Reason(field, value, high) if high is not None and not value <= high else None
 
 
-def check_rules(rules: Mapping[str, Rule]) -> None:
+def check_rules(rules: Mapping[str, object]) -> None:
     """Refuses a table that cannot be meant.
 
     Raises:
@@ -110,5 +110,5 @@ def _is_range(rule: object) -> bool:
     return pair and all(isinstance(x, float | int | None) and not isinstance(x, bool) for x in rule)
 
 
-def _ordered(low: float | None, high: float | None) -> bool:
+def _ordered(low: float | int | None, high: float | int | None) -> bool:
     return (-math.inf if low is None else low) <= (math.inf if high is None else high)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from videopoet_jax.data.curation import Annotations, figures
+from videopoet_jax.data.curation import Annotations, Figure, figures
 from videopoet_jax.data.curation_figures import UNITS, Panel, Strip, Tile, save_histograms, save_strips, short
 from videopoet_jax.data.curation_filter import Reason, Rule, Verdict, check_rules
 from videopoet_jax.pretrained.files import write_atomically
@@ -84,7 +84,7 @@ def _record(item: Item) -> dict[str, Any]:
     return {"id": item.id, "kept": item.verdict.kept, "reasons": reasons, "annotations": annotations}
 
 
-def _finite(value: float | bool) -> float | bool | None:
+def _finite(value: Figure) -> Figure | None:
     return value if math.isfinite(value) else None
 
 
@@ -120,7 +120,7 @@ def _strips(items: Sequence[Item], rules: Mapping[str, Rule]) -> list[Strip]:
     """A row for what is kept, then one for each bound that drops something."""
     kept = [item for item in items if item.verdict.kept]
     strips = [_strip("kept", [(item, "") for item in kept], kept=True)]
-    broken: dict[tuple[str, float | bool], list[tuple[Item, Reason]]] = {}
+    broken: dict[tuple[str, Figure], list[tuple[Item, Reason]]] = {}
     for item in items:
         for reason in item.verdict.reasons:
             broken.setdefault((reason.field, reason.bound), []).append((item, reason))
