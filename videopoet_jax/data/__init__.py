@@ -1,7 +1,13 @@
-"""In: files and folders of media, or rendered worlds → Out: dicts of numpy arrays, by index, batched.
+"""In: files and folders of media, or rendered worlds → Out: batches of sequences, in an order that resumes.
 
-`media` reads and writes video, sound and pictures; `sources` are a folder of clips and moving digits, by index, and
-`sound_folder` one of sounds; `items` are folders and manifests of any size, decoded item by item, and `tfds_source`
-data sets of TFDS; `moving_digits` is the world whose truth is known, `vizdoom_play` that of games; `token_records`
-keeps codes in files; `loader` makes batches of any of these, with a state that resumes.
+media             video, sound and pictures of files, read and written
+items             folders and manifests of any size, decoded item by item; `tfds_source` data sets of TFDS
+sources           a folder of clips and moving digits, by index; `sound_folder` one of sounds
+moving_digits     the world whose truth is known; `vizdoom_play` that of games
+curation          annotates clips; `curation_filter` chooses by one table of rules, `curation_report` shows what it chose
+views             a clip as tasks show it: with holes (`painting`), as flow and depth (`structure`)
+token_records     codes in files, by index; `token_shards` writes them, `tokenize_beam` on clusters
+task_batches      records and rates of tasks → sequences, in groups of equal length (`grouping`)
+loader            batches of anything that has an index, with a state
+mixtures          the same tasks in SeqIO's registry, with the converter of `features`
 """
