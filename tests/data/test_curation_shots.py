@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from videopoet_jax.data.curation_shots import FLASH, Shot, shots
+from videopoet_jax.data.curation_shots import FLASH, LEAST, Shot, _small, change, shots
 from videopoet_jax.data.moving_digits import render
 
 
@@ -46,6 +46,17 @@ def test_shots_follow_one_another_and_are_all_of_the_film():
 @pytest.mark.parametrize("step", [2, 8, 12])
 def test_a_pan_is_no_cut(step):
     assert starts(pan(data.astronaut(), 29, step)) == []
+
+
+def test_a_whip_pan_lasts_and_is_no_cut():
+    picture = data.astronaut()
+    places = ([*range(0, 350, 50), *range(300, 0, -50)]) * 3
+    assert starts([picture[100:260, x : x + 160] for x in places]) == []
+
+
+def test_what_has_moved_by_less_than_a_tenth_is_not_new():
+    film = pan(data.coffee(), 2, 12)
+    assert change(*map(_small, film)) < LEAST < change(_small(film[0]), _small(data.astronaut()))
 
 
 def test_a_pan_that_starts_and_stops_is_no_cut():
