@@ -4,7 +4,7 @@ media             video, sound and pictures of files, read and written
 items             folders and manifests of any size, decoded item by item; `tfds_source` data sets of TFDS
 sources           a folder of clips and moving digits, by index; `sound_folder` one of sounds
 moving_digits     the world whose truth is known; `vizdoom_play` that of games
-curation          annotates clips; `curation_filter` chooses by one table of rules, `curation_report` shows what it chose
+curation          annotates clips; `curation_filter` chooses by a table of rules, `curation_report` shows what it chose
 views             a clip as tasks show it: with holes (`painting`), as flow and depth (`structure`)
 token_records     codes in files, by index; `token_shards` writes them, `tokenize_beam` on clusters
 task_batches      records and rates of tasks → sequences, in groups of equal length (`grouping`)
