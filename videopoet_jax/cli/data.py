@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from videopoet_jax.cli.data_curate import command as curate
 from videopoet_jax.cli.data_prepare import command as prepare
 from videopoet_jax.cli.data_show import command as show
 
@@ -14,6 +15,7 @@ def command() -> None:
     """Prepare training data, and look at it."""
 
 
+command.add_command(curate)
 command.add_command(prepare)
 command.add_command(show)
 

@@ -101,9 +101,8 @@ class Worker:
 
         data = self.config.data
         sizes = {name: data[name] for name in ("fps", "height", "width", "num_frames", "sample_rate")}
-        for line in (
-            (Path(self.job["out"]) / PROGRESS / f"{number:05d}.{ITEMS}").read_text(encoding="utf-8").splitlines()
-        ):
+        text = (Path(self.job["out"]) / PROGRESS / f"{number:05d}.{ITEMS}").read_text(encoding="utf-8")
+        for line in text.rstrip("\n").split("\n"):  # captions may hold other ends of lines
             item = Item(**json.loads(line))
             try:
                 for example in decode(item, **sizes):

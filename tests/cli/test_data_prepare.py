@@ -1,0 +1,122 @@
+"""`videopoet data prepare` on real files: any source, broken files too, stopped and gone on with, and on Beam."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.data_worker import Worker
+from videopoet_jax.cli.main import main
+from videopoet_jax.data.media import write_image, write_video
+from videopoet_jax.data.moving_digits import render
+from videopoet_jax.data.token_records import TokenSource
+from videopoet_jax.pretrained import resolve
+
+SETTINGS = ["--config", "lm:nano", "--set", "data.source=folder", "--set", "data.silence=False", "--set",
+            'data.tasks={"text_to_image": 1.0, "text_to_video": 1.0, "inpainting": 1.0}', "--models",
+            str(resolve("nano")), "--batch-size", "2", "--shard-size", "2"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    root = tmp_path_factory.mktemp("films")
+    for number, frames in enumerate((40, 18, 17)):
+        clip = render("train", 2, number, num_frames=frames)
+        sound = {"audio": clip.audio, "sample_rate": 16_000} if number != 1 else {}
+        write_video(root / f"{number}.mp4", clip.frames, fps=8, **sound)
+    write_image(root / "picture.png", render("train", 2, 5).frames[0])
+    (root / "broken.mp4").write_bytes(b"no film")
+    return root
+
+
+def prepare(films, out, *options):
+    main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(out), *options])
+    return TokenSource(out)
+
+
+@pytest.fixture(scope="module")
+def whole(films, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records") / "whole"
+    return prepare(films, out)
+
+
+def bytes_of(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file() and path.name != "meta.json"}
+
+
+def test_windows_pictures_and_failures(whole):
+    records = [whole[i] for i in range(len(whole))]
+    assert [(r["id"].split("@")[0], r["video"].shape[0], "audio" in r) for r in records] == [
+        ("0.mp4", 5, True), ("0.mp4", 5, True), ("1.mp4", 5, False), ("2.mp4", 5, True), ("picture.png", 1, False),
+    ]  # fmt: skip
+    assert whole.index[:, 3].tolist() == [106, 106, 0, 106, 0]
+    assert all(r["inpainting"].shape == r["video"].shape for r in records)
+    assert not np.array_equal(records[0]["inpainting"], records[0]["video"])
+    (failure,) = (json.loads(line) for line in (whole.directory / "failures.jsonl").read_text().splitlines())
+    assert failure["id"] == "broken.mp4" and "not a video or sound" in failure["error"]
+    assert {name for name in whole.meta["keys"]} == {"video", "inpainting"}
+
+
+def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(films, whole, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def stopped(self, number, once=Worker.__call__):
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        made.append(number)
+        return once(self, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "__call__", stopped)
+        with pytest.raises(SystemExit):
+            prepare(films, tmp_path / "records")
+    assert (tmp_path / "records" / "progress" / "00000.json").is_file()
+    before = (tmp_path / "records" / "00000.array_record").stat().st_mtime_ns
+    with pytest.raises(SystemExit):
+        prepare(films, tmp_path / "records", "--shard-size", "3")
+    assert "begun with another input, models or settings" in capsys.readouterr().err
+    prepare(films, tmp_path / "records")
+    assert (tmp_path / "records" / "00000.array_record").stat().st_mtime_ns == before
+    assert bytes_of(tmp_path / "records") == bytes_of(whole.directory)
+    with pytest.raises(SystemExit):
+        prepare(films, tmp_path / "records")
+    assert "not an empty directory" in capsys.readouterr().err
+
+
+def test_a_manifest_gives_stretches_and_captions(films, tmp_path):
+    shutil.copytree(films, tmp_path / "films")
+    lines = [
+        {"path": "0.mp4", "caption": "first", "start": 0, "end": 2.125},
+        {"path": "2.mp4", "caption": "two\u2028lines"},
+    ]
+    (tmp_path / "films" / "some.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = prepare(tmp_path / "films" / "some.jsonl", tmp_path / "records")
+    assert [source[i]["caption"] for i in range(len(source))] == ["first", "two\u2028lines"]
+
+
+def test_on_beam_the_bytes_are_the_same_and_a_dry_run_does_nothing(films, whole, tmp_path, capsys):
+    pytest.importorskip("apache_beam")
+    prepare(films, tmp_path / "records", "--runner", "DirectRunner")
+    assert bytes_of(tmp_path / "records") == bytes_of(whole.directory)
+    options = ["--runner", "FlinkRunner", "--dry-run", "--flink_master=localhost:8081"]
+    main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(tmp_path / "none"), *options])
+    assert "3 shards of 5 films and pictures" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--input", "nowhere"], "nowhere: no such file or folder"),
+        (
+            ["--flink_master=localhost"],
+            "--flink_master=localhost: an option of Apache Beam's without --runner; name one",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["data", "prepare", *SETTINGS, "--out", str(tmp_path / "out"), *options])
+    assert leave.value.code == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
