@@ -36,11 +36,13 @@ DATA = [
     "importlib_resources",  # TFDS imports it undeclared
     "pyarrow>=15",  # manifests in parquet; TFDS brings it, too
 ]
+BEAM = [*DATA, "apache-beam>=2.77", "google-crc32c"]
 STRUCTURE = ["opencv-python-headless>=4.9"]  # DIS optical flow, for stylization
 COMPRESSION = ["imageio-ffmpeg>=0.8.1"]  # an ffmpeg with x265, vvenc and libvmaf
 EXTRAS = {
     "data": DATA,
-    "beam": [*DATA, "apache-beam>=2.77", "google-crc32c"],
+    "beam": BEAM,
+    "dask": [*BEAM, "distributed>=2026.1"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
@@ -59,8 +61,10 @@ EXTRAS = {
         "gateloop-transformer",
     ],
     "test": [
+        *BEAM,
         *COMPRESSION,
         *STRUCTURE,
+        "distributed>=2026.1",
         "pytest>=8",
         "pytest-xdist>=3.5",
         "beartype>=0.18",
