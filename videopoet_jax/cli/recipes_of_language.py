@@ -79,7 +79,9 @@ def language_model(config: ConfigDict) -> Recipe:
         init=functools.partial(init_params, model),
         loss_fn=make_loss(config, embed),
         extra=extra,
-        batches=task_batches(source, rates, layouts, rows=functools.partial(rows_of, config), seed=config.seed, **mixed),
+        batches=task_batches(
+            source, rates, layouts, rows=functools.partial(rows_of, config), seed=config.seed, **mixed
+        ),
         preview=preview,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
         start=lambda name: (LanguageModel.from_pretrained(name).params, extra),
