@@ -133,3 +133,20 @@ def test_the_language_model_trains_on_them_and_measures_each_task(whole, tmp_pat
     losses = {name: value for line in lines for name, value in line.items() if name.startswith("eval/")}
     assert set(losses) == {"eval/loss_text_to_image", "eval/loss_text_to_video", "eval/loss_inpainting"}
     assert all(3 < loss < 14 for loss in losses.values())  # nats a token, of 2^18 codes at most 12.5
+
+
+def test_stats_of_records_and_their_digests(whole, tmp_path, capsys):
+    directory = tmp_path / "records"
+    shutil.copytree(whole.directory, directory)
+    main(["data", "stats", str(directory), "--digests", "--json", str(tmp_path / "stats.json")])
+    figures = json.loads((tmp_path / "stats.json").read_text())
+    assert figures["sizes"] == {"17×64×64": 4, "1×64×64": 1} and figures["records"] == 5
+    assert figures["with_sound"] == 3 and figures["video_tokens"] == 4 * 80 + 16
+    assert "5 records" in capsys.readouterr().out
+    file = directory / "00000.array_record"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(SystemExit):
+        main(["data", "stats", str(directory), "--digests"])
+    assert "00000.array_record: its SHA-256 is not the one in meta.json" in capsys.readouterr().err

@@ -251,3 +251,38 @@ class FakeSource(TokenSource):
 def test_grids_of_records_are_those_of_their_clips():
     (kind,) = kinds_of(INDEX[:1], VIEWS, {"unconditional": 1.0}, layouts())
     assert kind.layout.grid == Grid(17, 32, 16, 16, 1) and kind.layout.grid.latents == tuple(INDEX[0, :3])
+
+
+def damaged(source, tmp_path, numbers):
+    """The same records, but that some have a code beyond the vocabulary."""
+    with TokenWriter(tmp_path / "damaged", source.meta) as writer:
+        for number in range(len(source)):
+            record = dict(source[number])
+            writer.write(record | ({"video": record["video"] + 2**18} if number in numbers else {}))
+    return TokenSource(tmp_path / "damaged")
+
+
+def test_a_damaged_record_is_passed_over_told_and_counted(source, tmp_path, caplog):
+    options = {"rates": {"unconditional": 1.0}, "num_threads": 0}
+    whole = list(itertools.islice(batches(source, **options), 30))
+    wrong = damaged(source, tmp_path, {7})
+    loader = batches(wrong, **options)
+    found = list(itertools.islice(loader, 30))
+    changed = [
+        (i, row)
+        for i, (a, b) in enumerate(zip(whole, found, strict=True))
+        for row in range(len(a["ids"]))
+        if not np.array_equal(a["ids"][row], b["ids"][row])
+    ]
+    assert changed and all((found[i]["ids"][row] < 262_400 + 4096).all() for i, row in changed)
+    (told,) = (r.getMessage() for r in caplog.records if "passed over" in r.getMessage())
+    assert told.startswith("passed over: record 7: visual codes") and "must lie in 0 … 262143" in told
+    resumed = batches(wrong, **options)
+    resumed.set_state({**resumed.get_state(), "next_batch": 13})
+    assert [digest(b) for b in itertools.islice(resumed, 17)] == [digest(b) for b in found[13:]]
+
+
+def test_too_many_damaged_records_end_the_run(source, tmp_path):
+    loader = batches(damaged(source, tmp_path, {7, 8, 10}), rates={"unconditional": 1.0}, num_threads=0)
+    with pytest.raises(ValueError, match="2 of 40 records are damaged, 1% at most are passed over; the last: visual"):
+        list(itertools.islice(loader, 60))

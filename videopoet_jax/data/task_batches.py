@@ -8,6 +8,7 @@ A clip without sound, or with a short caption, makes a shorter sequence of the s
 its kinds by how many records each has. What a group pads is `<pad>`, which nothing sees and no loss counts.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ from jaxtyping import Int
 
 from videopoet_jax.data import grouping
 from videopoet_jax.data.loader import Loader, Part, Stream, mixture
-from videopoet_jax.data.token_records import FIELDS, TokenSource
+from videopoet_jax.data.token_records import FIELDS, RecordError, TokenSource
 from videopoet_jax.sequence import Layout, Layouts, Task, assemble, get_task, pixel_frames
 
 Example = dict[str, Any]
+MOST_DAMAGED = 0.01  # ours: of the records, that may be passed over
+_LOG = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
@@ -30,17 +33,48 @@ class Kind(NamedTuple):
     rate: float
 
 
-class Records:
-    """Some of a source's records."""
+class Damage:
+    """Records that could not be read, or hold what no record of theirs may; each is told of once.
 
-    def __init__(self, source: Any, numbers: Int[np.ndarray, " n"]) -> None:
-        self._source, self._numbers = source, numbers
+    Raises:
+        RecordError: by `add`, once more than `MOST_DAMAGED` of all records (one at least) are damaged.
+    """
+
+    def __init__(self, records: int) -> None:
+        self.records, self.numbers = records, set()
+
+    def add(self, number: int, error: Exception) -> None:
+        if number in self.numbers:
+            return
+        self.numbers.add(number)
+        _LOG.warning("passed over: record %d: %s", number, error)
+        if len(self.numbers) > max(1, int(MOST_DAMAGED * self.records)):
+            raise RecordError(
+                f"{len(self.numbers)} of {self.records} records are damaged, {MOST_DAMAGED:.0%} at most are passed "
+                f"over; the last: {error}"
+            ) from error
+
+
+class Examples:
+    """A kind's records as examples. In place of a damaged one comes the next that is not, so a run that goes on passes
+    over the same ones."""
+
+    def __init__(
+        self, source: Any, numbers: Int[np.ndarray, " n"], make: Callable[[Example], Example], damage: Damage
+    ) -> None:
+        self._source, self._numbers, self._make, self._damage = source, numbers, make, damage
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> Example:
-        return self._source[int(self._numbers[index])]
+        while True:
+            number = int(self._numbers[index % len(self)])
+            try:
+                return self._make(self._source[number])
+            except ValueError as error:  # a RecordError, or codes that the layout does not take
+                self._damage.add(number, error)
+                index += 1
 
     def __repr__(self) -> str:
         return f"{self._source!r}[{len(self)}]"
@@ -152,13 +186,13 @@ def task_batches(
         constants: text slots → what every example has too, the empty prompt's pieces say.
         options: of `loader.mixture`.
     """
-    parts = []
+    parts, damage = [], Damage(len(source))
     for length, text_length, members in _groups(source, rates, layouts, most_groups):
+        fixed = constants(text_length)
         streams = [
             Stream(
-                Records(source, kind.records),
+                Examples(source, kind.records, example_of(kind.layout, length, text_length, fixed), damage),
                 kind.rate,
-                transform=example_of(kind.layout, length, text_length, constants(text_length)),
                 name=f"{kind.layout.task.name}, {kind.layout.length} tokens of {length}",
             )
             for kind in members

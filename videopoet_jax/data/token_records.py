@@ -181,6 +181,18 @@ class TokenSource:
                 "copy the directory again."
             )
 
+    def check_digests(self) -> None:
+        """Reads every file through.
+
+        Raises:
+            RecordError: a file is not the one that was written.
+        """
+        for file in self.files:
+            path = self.directory / file["name"]
+            with path.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != file["sha256"]:
+                    raise RecordError(f"{path}: its SHA-256 is not the one in {META}; copy or tokenize it again.")
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videopoet_jax.data.token_records import FIELDS, META, RecordFile, write_meta
+from videopoet_jax.data.token_records import FIELDS, RecordFile, write_meta
 from videopoet_jax.pretrained.files import write_atomically
 
 PROGRESS, PLAN, FAILURES = "progress", "plan.json", "failures.jsonl"
@@ -121,7 +121,3 @@ def finish(directory: Path, shards: int, meta: Mapping[str, Any]) -> dict[str, i
     write_meta(directory, [reports[number]["file"] for number in whole], index, meta)
     shutil.rmtree(directory / PROGRESS)
     return {"records": len(index), "failures": len(failures)}
-
-
-def is_finished(directory: Path) -> bool:
-    return (directory / META).is_file()
