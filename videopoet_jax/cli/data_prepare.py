@@ -56,6 +56,9 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         )
     config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views", "data.tasks"))
     keys = view_keys(rates_of(config))
+    job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
+           "source": source and os.path.abspath(source), **options}  # fmt: skip
+    plan = planned(job, config)
     # Relative, so that the records and the models can be moved together.
     meta = {
         "models": os.path.relpath(models.resolve(), out.resolve()),
@@ -63,9 +66,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         "keys": keys,
         "layouts": layouts_of(config).to_dict(),
     }
-    job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
-           "source": source and os.path.abspath(source), **options}  # fmt: skip
-    plan = planned(job, config, meta)
+    plan |= meta
     if dry_run:
         click.echo(f"{plan['shards']} shards of {plan['what']} into {out}; views {', '.join(keys)}")
     else:
@@ -86,10 +87,10 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         click.echo(f"wrote {out}: {made['records']} records{failed}")
 
 
-def planned(job: dict, config: Any, meta: dict) -> dict[str, Any]:
-    """How many shards there are, of what, and all that the records depend on."""
+def planned(job: dict, config: Any) -> dict[str, Any]:
+    """How many shards there are, of what, and all that the records depend on but the models."""
     settings = json.dumps(config.to_dict(), sort_keys=True, default=str)
-    depends = {"settings": hashlib.sha256(settings.encode()).hexdigest(), **meta}
+    depends = {"settings": hashlib.sha256(settings.encode()).hexdigest()}
     depends |= {name: job[name] for name in ("source", "split", "count", "batch_size", "shard_size")}
     if job["source"] is None:
         total = len(own_clips(job, config))
