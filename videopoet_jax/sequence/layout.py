@@ -160,8 +160,8 @@ class Layout:
 class _Builder:
     """Appends segments from the front; empty ones are left out."""
 
-    def __init__(self, audio_order: str):
-        self.audio_order = audio_order
+    def __init__(self, audio_order: str, text_length: int):
+        self.audio_order, self.text_length = audio_order, text_length
         self.segments: list[Segment] = []
         self.length = 0
 
@@ -196,14 +196,14 @@ class _Builder:
             self.add("audio", output, length, key=span.key, first=first, level=level, levels=together)
         self.special(output, f"<eoa_{side}>", clock=last - 1)
 
-    def span(self, span: Span, grid: Grid, output: bool, text_length: int, close: bool = True) -> None:
+    def span(self, span: Span, grid: Grid, output: bool, close: bool = True) -> None:
         if span.modality == "video":
             self.video(span, grid, output, close)
         elif span.modality == "audio":
             self.audio(span, grid, output)
         else:
             self.special(output, "<bot_o>")
-            self.add("pieces", output, text_length, key=span.key)
+            self.add("pieces", output, self.text_length, key=span.key)
 
 
 def _conditioning_names(grid: Grid, source: str) -> list[str]:
@@ -232,18 +232,18 @@ def layout_for(
     if task.frames:
         grid = dataclasses.replace(grid, frames=task.frames)
     both = {s.modality for s in writes} == {"video", "audio"}
-    build = _Builder(audio_order)
+    build = _Builder(audio_order, text_length)
     build.special(False, "<bos>", f"<task:{task.output}{'+audio' if both else ''}>")
     if task.text:
         build.special(False, "<bot_i>")
         build.add("text", False, text_length)
         build.special(False, "<eot_i>")
     for span in reads:
-        build.span(span, grid, output=False, text_length=text_length)
+        build.span(span, grid, output=False)
     build.special(False, *_conditioning_names(grid, source))
     prefix_length = build.length
     for span in writes:
-        build.span(span, grid, output=True, text_length=text_length, close=task.ends)
+        build.span(span, grid, output=True, close=task.ends)
     if task.ends:
         build.special(True, "<eos>", clock=build.segments[-1].clock)
     return Layout(task, grid, vocabulary, tuple(build.segments), text_length, prefix_length)
