@@ -4,8 +4,8 @@
 
 All tasks equally often, pictures and clips of 17 and 41 frames, square and portrait, half of them silent, captions of 1
 to 64 pieces: the paper's shapes. All three see the same stream of sequences, that of the groups' own schedule; SeqIO
-packs PACKED of them, shuffled, into rows as long as the longest. Prints a JSON line {name, padding, rows, sequences} for
-each, and one for text slots that stay empty, which no way of batching takes away.
+packs PACKED of them, shuffled, into rows as long as the longest. Prints a JSON line {name, padding, rows, sequences}
+for each, and one for text slots that stay empty, which no way of batching takes away.
 """
 
 import itertools
