@@ -115,7 +115,7 @@ def dataset(pairs, lengths):
 
 
 def test_a_mixture_draws_its_tasks_at_their_rates():
-    mixture = seqio.get_mixture_or_task("videopoet_self_supervised")
+    mixture = seqio.get_mixture_or_task("videopoet_ablation_self_supervised")
     ds = mixture.get_dataset(LENGTHS, "train", num_epochs=None, seed=0)
     drawn = collections.Counter(
         int(example["inputs"][1]) for example in itertools.islice(ds.as_numpy_iterator(), 400)

@@ -12,6 +12,7 @@ from videopoet_jax.cli.targets import check_targets
 
 # first word → module in this package
 KINDS = {
+    "tasks": "evaluate_tasks",
     "tokenizer": "evaluate_tokenizer",
     "audio-tokenizer": "evaluate_audio_tokenizer",
     "compression": "evaluate_compression",

@@ -10,7 +10,7 @@ written = vp.lm.generate(prepared)
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from videopoet_jax.generate.inputs import (
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
 from videopoet_jax.pretrained import check_digests, digest, read_config, resolve, write_config
-from videopoet_jax.sequence import Grid, assemble, disassemble, get_task, layout_for
+from videopoet_jax.sequence import Layouts, assemble, disassemble, get_task
+from videopoet_jax.sequence.layout import Layout
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.video.tokenizer import VideoTokenizer
 
@@ -186,25 +187,45 @@ class VideoPoet:
             trained if asked is None else asked
             for asked, trained in zip((num_frames, height, width), s.size, strict=True)
         ]
-        layout = layout_for(
-            chosen,
-            Grid(*size, self.video_tokenizer.stride[1], s.audio_levels),
-            vocabulary=self.lm.model.vocabulary,
-            text_length=s.text_length,
-            source=s.source,
-            audio_order=s.audio_order,
-        )
+        layout = self.layouts.layout(chosen, self.layouts.grid(*size))
         told = [p for p in prompts if p]
         cut = self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else []
         warn_of_strangers(s, told, cut, size)
-        record = self._prefix_codes(layout, frames)
-        rows = [self._row(layout, record, p) for p in prompts for _ in range(num_videos_per_prompt)]
+        given = self._prefix_codes(layout, frames)
+        records = [given | self.text_entries(p) for p in prompts for _ in range(num_videos_per_prompt)]
+        pairs = [(own, copy) for own in seeds for copy in range(num_videos_per_prompt)]
+        return self.prepare_records(layout, records, seeds=pairs, sampling=sampling, negative_prompt=negative_prompt)
+
+    def prepare_records(
+        self,
+        layout: Layout,
+        records: Sequence[Mapping[str, np.ndarray]],
+        *,
+        seeds: Sequence[tuple[int, int]],
+        sampling: Sampling,
+        negative_prompt: str | None = None,
+    ) -> Prepared:
+        """The prefixes of records, a row each, whatever the task: `prepare` makes such records itself.
+
+        Args:
+            records: codes of what the task reads, and `text_ids`, `text_mask` (`text_entries`) where it has a text.
+            seeds: (seed, number of the copy) of each.
+        """
+        rows = [assemble(layout, record, outputs=False) for record in records]
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        return Prepared(
-            layout=layout,
-            batch=batch | self._texts(batch, negative_prompt or ""),
-            seeds=tuple((own, copy) for own in seeds for copy in range(num_videos_per_prompt)),
-            sampling=sampling,
+        return Prepared(layout, batch | self._texts(batch, negative_prompt or ""), tuple(seeds), sampling)
+
+    @property
+    def layouts(self) -> Layouts:
+        """How this model lays out sequences."""
+        s = self.settings
+        return Layouts(
+            vocabulary=self.lm.model.vocabulary,
+            spatial_stride=self.video_tokenizer.stride[1],
+            audio_levels=s.audio_levels,
+            audio_order=s.audio_order,
+            source=s.source,
+            text_lengths=(s.text_length,),
         )
 
     def decode(self, written: Written) -> list[Clip]:
@@ -260,10 +281,10 @@ class VideoPoet:
         codes[: len(known)] = known
         return {"video": codes}
 
-    def _row(self, layout: Any, record: dict[str, np.ndarray], prompt: str) -> dict[str, np.ndarray]:
+    def text_entries(self, prompt: str) -> dict[str, np.ndarray]:
+        """`text_ids` and `text_mask` [l] of a record."""
         tokens = self.text_encoder.tokenize([prompt], self.settings.text_length)
-        text = {"text_ids": tokens.ids[0], "text_mask": tokens.mask[0]}
-        return assemble(layout, record | text, outputs=False)
+        return {"text_ids": tokens.ids[0], "text_mask": tokens.mask[0]}
 
     def _texts(self, batch: dict[str, np.ndarray], negative_prompt: str) -> dict[str, np.ndarray]:
         """Embeddings of the prompts and of what guidance leads away from."""

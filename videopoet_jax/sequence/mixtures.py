@@ -27,14 +27,19 @@ _CLIPS = {
     "video_continuation": 0.03,
     "captioning": 0.01,
 }
-# [VP] Table 1: what needs no text, each task as often
+# [VP] Table 1: what needs no text; painting is one task of two
 _SELF_SUPERVISED = {
-    "unconditional": 0.25,
-    "frame_prediction_5": 0.25,
-    "inpainting": 0.125,
-    "outpainting": 0.125,
-    "audio_video_continuation": 0.25,
+    "unconditional": 2,
+    "frame_prediction_5": 2,
+    "inpainting": 1,
+    "outpainting": 1,
+    "audio_video_continuation": 2,
 }
+
+
+def _shared(weights: dict[str, int]) -> dict[str, float]:
+    """Weights → rates that add up to 1."""
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def _with_pictures(share: float) -> dict[str, float]:
@@ -47,8 +52,12 @@ MIXTURES = MappingProxyType(
         "pictures_first": _with_pictures(0.9),  # [VP] the first quarter of the steps
         "clips_then": _with_pictures(0.1),  # [VP] the rest
         "clips": _CLIPS,
-        "self_supervised": _SELF_SUPERVISED,
-        "text_to_video_alone": {"text_to_video": 1.0},
+        "evenly": _shared(dict.fromkeys(("text_to_image", *_CLIPS), 1)),
+        # [VP] Table 1, whose rows train equally long: each task of a row as often
+        "ablation_text_to_video": {"text_to_video": 1.0},
+        "ablation_self_supervised": _shared(_SELF_SUPERVISED),
+        "ablation_without_pictures": _shared({"text_to_video": 2, **_SELF_SUPERVISED}),
+        "ablation_all": _shared({"text_to_image": 2, "text_to_video": 2, **_SELF_SUPERVISED}),
         # [VP] task adaptation: text-to-video, and what it is chained with
         "adapt_to_text": {"text_to_video": 0.8, "text_to_image": 0.1, "image_to_video": 0.1},
         "adapt_to_sound": {"video_to_audio": 0.5, "audio_to_video": 0.25, "audio_video_continuation": 0.25},
