@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from videopoet_jax.lm.transformer import PrefixLM, Tokens, whole_sequence
+from videopoet_jax.sequence.assembly import assemble
 from videopoet_jax.sequence.grid import Grid
-from videopoet_jax.sequence.layout import Layout, assemble, layout_for
+from videopoet_jax.sequence.layout import Layout, layout_for
 from videopoet_jax.sequence.tasks import TASKS
 
 TINY = dict(

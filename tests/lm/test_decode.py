@@ -12,8 +12,9 @@ from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import State, _prompt, forward, generate, written
 from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
 from videopoet_jax.lm.tables import factor_codes
+from videopoet_jax.sequence.assembly import disassemble
 from videopoet_jax.sequence.grid import Grid
-from videopoet_jax.sequence.layout import MODALITIES, disassemble
+from videopoet_jax.sequence.layout import MODALITIES
 
 PLAIN = Sampling(temperature=1.0, top_k=None, top_p=None, guidance_scale=None)
 GREEDY = PLAIN.replace(temperature=0.0)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from videopoet_jax.sequence import layout as layouts
+from videopoet_jax.sequence.assembly import assemble, disassemble
 from videopoet_jax.sequence.grid import Grid
-from videopoet_jax.sequence.layout import assemble, disassemble, layout_for
+from videopoet_jax.sequence.layout import layout_for
 from videopoet_jax.sequence.tasks import TASKS
 from videopoet_jax.sequence.vocabulary import AUDIO, SPECIAL_TEXT, TEXT_EMBEDDING, VISUAL, Vocabulary, name_of
 
