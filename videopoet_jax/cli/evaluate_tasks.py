@@ -60,7 +60,9 @@ def command(models, names, cases, sheet, report, **sampling) -> None:
                 beside["copies"][task.name] = digit_tasks.summary(task.name, held_out.copies, truth)
                 cheats = [digit_tasks.cheat(task.name, case) for case in truth]
                 beside["cheat"][task.name] = digit_tasks.summary(task.name, cheats, truth)
-            drawn += [(f"{name}, {task.name}: {case.caption}", s) for case, s in zip(truth[:2], written, strict=False)]
+            told = task.text or task.reads  # else the clip has nothing to do with its case
+            titles = [f"{name}, {task.name}" + (f": {case.caption}" if told else "") for case in truth[:2]]
+            drawn += zip(titles, written, strict=False)
             click.echo(f"scored: {name}: {task.name}: {table[name][task.name]['right']}", err=True)
     rows = {**table, **beside}
     click.echo(digit_tasks.to_markdown(rows))
