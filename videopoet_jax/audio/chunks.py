@@ -19,7 +19,7 @@ CHUNK_FRAMES = 106  # ours: the sound of a 17-frame clip is one chunk
 Prepare = Callable[[np.ndarray], np.ndarray]
 
 
-def blocks(pieces: Iterable[Float[np.ndarray, "_s"]], size: int) -> Iterator[Float[np.ndarray, "_f size"]]:
+def blocks(pieces: Iterable[Float[np.ndarray, " _s"]], size: int) -> Iterator[Float[np.ndarray, "_f size"]]:
     """Samples in pieces of any lengths → whole frames of `size` samples; what is left beyond the last is dropped.
 
     `blocks([[0 1 2], [3 4]], 2) → [[0 1]] [[2 3]]`
@@ -47,7 +47,7 @@ class Chunks:
         groups = [self._group(x[i : i + self.rows]) for i in range(0, len(x), self.rows)]
         return np.concatenate(groups)
 
-    def stream(self, pieces: Iterable[Shaped[np.ndarray, "_f *rest"]]) -> Iterator[np.ndarray]:
+    def stream(self, pieces: Iterable[Shaped[np.ndarray, " _f *rest"]]) -> Iterator[np.ndarray]:
         """One sequence, in pieces [f …] of any lengths → what the call gives for it whole, bit for bit."""
         past = None
         for chunk in deal(pieces, CHUNK_FRAMES, CHUNK_FRAMES):

@@ -195,7 +195,7 @@ class AudioTokenizer:
         return sound if given.ndim == 3 else sound[0]
 
     def encode_pieces(
-        self, pieces: Iterable[Float[np.ndarray, "_s"]], levels: int | None = None, *, denoise: bool = False
+        self, pieces: Iterable[Float[np.ndarray, " _s"]], levels: int | None = None, *, denoise: bool = False
     ) -> Iterator[Int[np.ndarray, "_f q"]]:
         """`encode` of a sound that comes in pieces of any lengths: the same codes, in constant memory.
 
@@ -210,7 +210,7 @@ class AudioTokenizer:
         for codes in self._encoder(denoise).stream(framed):
             yield codes[:, :wanted]
 
-    def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, "_s"]]:
+    def decode_pieces(self, pieces: Iterable[Int[np.ndarray, "_f q"]]) -> Iterator[Float[np.ndarray, " _s"]]:
         """`decode` of codes that come in pieces of any lengths: the same sound, in constant memory.
 
         Raises:

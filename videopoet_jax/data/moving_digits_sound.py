@@ -52,7 +52,7 @@ def click(age: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
 
 
 def sound(
-    voices: Sequence[Voice], bounces: Sequence[Float[np.ndarray, "_"]], num_frames: int
+    voices: Sequence[Voice], bounces: Sequence[Float[np.ndarray, " _"]], num_frames: int
 ) -> Float[np.ndarray, " s"]:
     """Hums of all voices and a click at every bounce (seconds), float32 in [-1, 1], 2,000 samples a frame."""
     samples = num_frames * SAMPLES_PER_FRAME

@@ -37,7 +37,7 @@ class Copies(NamedTuple):
     """`codes` and the size of their vocabulary where a tokenizer made the copies, else None."""
 
     video: Clips
-    codes: Int[np.ndarray, "b *grid"] | None = None
+    codes: Int[np.ndarray, " b *grid"] | None = None
     vocabulary_size: int | None = None
 
 

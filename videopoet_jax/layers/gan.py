@@ -40,7 +40,7 @@ def generator_loss(fake: Float[Array, "*m"], kind: str) -> Float[Array, ""]:
     raise ValueError(f"adversarial loss {kind!r}: unknown; use one of {', '.join((*KINDS, 'clipped-hinge'))}.")
 
 
-def r1(logits: Callable[[Array], Array], real: Float[Array, "b *shape"]) -> Float[Array, ""]:
+def r1(logits: Callable[[Array], Array], real: Float[Array, " b *shape"]) -> Float[Array, ""]:
     """E over true examples of ‖∂ logits / ∂ example‖² (Mescheder et al. 2018): no slope where the truth is."""
     slope = jax.grad(lambda x: jnp.sum(logits(x).astype(jnp.float32)))(real)
     return jnp.sum(jnp.square(slope.astype(jnp.float32))) / real.shape[0]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 
-def deal(pieces: Iterable[Shaped[np.ndarray, "_n *rest"]], first: int, then: int) -> Iterator[np.ndarray]:
+def deal(pieces: Iterable[Shaped[np.ndarray, " _n *rest"]], first: int, then: int) -> Iterator[np.ndarray]:
     """Pieces [n …] of any lengths → `first` items, then `then` at a time; the last chunk may be shorter.
 
     `deal([[0 1] [2 3 4]], 3, 2) → [0 1 2] [3 4]`

@@ -100,7 +100,7 @@ def _mean_distribution(logits: Float[Array, "n k"]) -> Float[Array, "high low"]:
 
 
 @jax.checkpoint
-def _block_sum(logits: Float[Array, "n k"], weights: Float[Array, "n"]) -> Float[Array, "high low"]:
+def _block_sum(logits: Float[Array, "n k"], weights: Float[Array, " n"]) -> Float[Array, "high low"]:
     """Σ_n w_n p(c|z_n). Checkpointed: the tables are cheaper to build again than to keep for the backward pass."""
     half = logits.shape[-1] // 2
     low, high = _table(logits[:, :half]), _table(logits[:, half:])
