@@ -17,7 +17,7 @@ from videopoet_jax.data.media import (
     read_video,
     write_wav,
 )
-from videopoet_jax.data.media_frames import retime
+from videopoet_jax.data.media_moments import retime
 
 ONE, TICK = Fraction(1), Fraction(1, 1000)
 

@@ -8,8 +8,9 @@
 Files come from strangers: `media_open` says what is refused, and why. libav's own messages stay silent, as PyAV has it.
 """
 
-from videopoet_jax.data.media_frames import MAX_VIDEO_BYTES, VideoInfo, iterate_frames, probe, read_video, retime
+from videopoet_jax.data.media_frames import MAX_VIDEO_BYTES, VideoInfo, iterate_frames, probe, read_video
 from videopoet_jax.data.media_image import fit, read_image, write_image
+from videopoet_jax.data.media_moments import retime
 from videopoet_jax.data.media_open import (
     MAX_CHANNELS,
     MAX_FPS,

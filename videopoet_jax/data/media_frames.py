@@ -1,16 +1,17 @@
 """Video files → frames uint8 [h w 3], one at a time in constant memory: upright, at a frame rate, at a size."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeVar
 
 import av
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
-from videopoet_jax.data.media_image import fit, target_size
+from videopoet_jax.data.media_image import fit_picture, target_size
+from videopoet_jax.data.media_moments import Unshown, retime
 from videopoet_jax.data.media_open import (
     MAX_FPS,
     MAX_SECONDS,
@@ -27,7 +28,6 @@ from videopoet_jax.data.media_open import (
 MAX_VIDEO_BYTES = 1 << 30  # of decoded frames that `read_video` returns; `iterate_frames` has no such limit
 _LONGEST_LAST = Fraction(10)  # seconds of the last frame: a header of one frame an hour gives no hour of it
 _UNSPECIFIED, _HD_HEIGHT = 2, 720  # libav's "no colour matrix named"; from 720 lines on that means BT.709
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -99,38 +99,6 @@ def _shown_size(frame: "av.VideoFrame", aspect: Fraction) -> tuple[int, int]:
     return (width, height) if frame.rotation % 180 else (height, width)
 
 
-def retime(
-    timed: Iterable[tuple[Fraction, _Item]],
-    *,
-    fps: Fraction,
-    start: Fraction = Fraction(0),
-    end: Fraction | None = None,
-    last: Fraction = Fraction(0),
-    tolerance: Fraction = Fraction(0),
-) -> Iterator[_Item]:
-    """The moment start + i/fps shows the newest item that is not later; computed from i alone, so nothing drifts.
-
-        items at 0.00 0.04 0.08 0.12 0.16, fps 10   →  those of 0.00 0.08 and, if last > 0.04, 0.16
-        items at 0 1 2, fps 2, last 1                →  those of 0 0 1 1 2 2
-
-    `last` is how long the last item is shown; `tolerance` forgives the rounding of timestamps. Moments before the first
-    item show the first item.
-    """
-    index, moment, held, held_until = 0, start, None, start
-    for time, item in timed:
-        while held is not None and moment + tolerance < time and (end is None or moment < end):
-            yield held
-            index += 1
-            moment = start + index / fps
-        if end is not None and moment >= end:
-            return
-        held, held_until = item, time + last
-    while held is not None and moment + tolerance < held_until and (end is None or moment < end):
-        yield held
-        index += 1
-        moment = start + index / fps
-
-
 def iterate_frames(
     path: str | os.PathLike,
     *,
@@ -163,7 +131,11 @@ def _iterate(path, fps, height, width, start, end) -> Iterator[np.ndarray]:
         stream = video_stream(container, path)
         aspect, period = pixel_aspect(stream), 1 / frame_rate(stream)
         tolerance = min((stream.time_base or Fraction(1)) / 2, Fraction(1, 1000))
-        timed = _timed(decoded_from(container, stream, path, start), origin(container), period, path)
+        zero, unshown = origin(container), None
+        if fps is not None and zero is not None and stream.time_base:
+            codec, ticks = stream.codec_context.name, stream.time_base
+            unshown = Unshown(codec, ticks, zero=zero, start=start, fps=fps, tolerance=tolerance)
+        timed = _timed(decoded_from(container, stream, path, start, unshown), zero, period, path)
         if fps is not None:
             last = min(period, _LONGEST_LAST)
             frames = retime(timed, fps=fps, start=start, end=end, last=last, tolerance=tolerance)
@@ -188,9 +160,10 @@ def _timed(frames, zero, period, path) -> Iterator[tuple[Fraction, "av.VideoFram
         if frame.pts is None:
             time = Fraction(0) if previous is None else previous + period
         else:
-            stamp = frame.pts * frame.time_base
-            zero = stamp if zero is None else zero
-            time = stamp - zero
+            tick = frame.time_base
+            time = Fraction(frame.pts * tick.numerator, tick.denominator)
+            zero = time if zero is None else zero
+            time = time - zero if zero else time
         if time > MAX_SECONDS:
             raise MediaError(
                 f"{os.fspath(path)}: a frame at {float(time):,.0f} s; up to {MAX_SECONDS:,} s are read; cut the video."
@@ -213,9 +186,13 @@ def _pixels(frame: "av.VideoFrame", goal: tuple[int, int], aspect: Fraction, pat
     unnamed_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
     matrix = "ITU709" if unnamed_hd else None
     rgb = frame.reformat(format="rgb24", src_colorspace=matrix, dst_color_range="JPEG", threads=1)
-    pixels = rgb.to_ndarray()
     turns = round(frame.rotation / 90) % 4
-    return fit(np.rot90(pixels, turns), *goal, float(1 / aspect if turns % 2 else aspect))
+    if (rgb.height, rgb.width) == goal and aspect == 1 and not turns:
+        return rgb.to_ndarray()
+    lines = rgb.planes[0]
+    picture = Image.frombuffer("RGB", (rgb.width, rgb.height), lines, "raw", "RGB", lines.line_size, 1)
+    picture = picture.rotate(90 * turns, expand=True) if turns else picture
+    return fit_picture(picture, *goal, float(1 / aspect if turns % 2 else aspect))
 
 
 def read_video(

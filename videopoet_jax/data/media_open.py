@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -155,8 +155,13 @@ def video_stream(container: "av.container.InputContainer", path: str | os.PathLi
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     if stream.codec_context.height * stream.codec_context.width >= THREADED_PIXELS:
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(4, os.cpu_count() or 1)  # more threads hold more frames
+        stream.codec_context.thread_count = min(4, _cores())  # more threads hold more frames
     return stream
+
+
+def _cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def audio_stream(container: "av.container.InputContainer", path: str | os.PathLike) -> "av.AudioStream":
@@ -177,20 +182,29 @@ def origin(container: "av.container.InputContainer") -> Fraction | None:
 
 
 def decoded(
-    container: "av.container.InputContainer", stream: "av.VideoStream | av.AudioStream", path: str | os.PathLike
+    container: "av.container.InputContainer",
+    stream: "av.VideoStream | av.AudioStream",
+    path: str | os.PathLike,
+    unshown: Callable[["av.Packet"], bool] | None = None,
 ) -> Iterator["av.VideoFrame | av.AudioFrame"]:
     """Every frame that can be decoded, in order; damaged packets are passed over, and counted in one logged line.
 
-    What libav conceals inside a frame (a lost slice) is given as libav gives it.
+    What libav conceals inside a frame (a lost slice) is given as libav gives it. Behind the first frame, and before any
+    damage, those that are `unshown` are left out where no other frame is made of them.
 
     Raises:
         EmptyStream: there is nothing to decode.
         MediaError: not a single frame could be decoded.
     """
-    given = damaged = held = 0
+    given, damaged, held, skips = 0, 0, 0, False
     for packet in _packets(container, stream):
         damaged += packet is None
         held += 0 if packet is None else packet.size
+        if unshown is not None and packet is not None:
+            needless = unshown(packet) and given > 0 and damaged == 0
+            if needless != skips:
+                stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
+                skips = needless
         try:
             frames = stream.codec_context.decode(packet)
         except av.EOFError:
@@ -230,6 +244,7 @@ def decoded_from(
     stream: "av.VideoStream | av.AudioStream",
     path: str | os.PathLike,
     start: Fraction,
+    unshown: Callable[["av.Packet"], bool] | None = None,
 ) -> Iterator["av.VideoFrame | av.AudioFrame"]:
     """Frames that begin at or before `start` where there are such, and all later ones. Seeks when that saves work.
 
@@ -239,7 +254,7 @@ def decoded_from(
     if start > _SEEK_AFTER and zero is not None:
         try:
             container.seek(int((zero + start - _SEEK_MARGIN) / stream.time_base), stream=stream)
-            frames = decoded(container, stream, path)
+            frames = decoded(container, stream, path, unshown)
             first = next(frames)
             landed = first.pts is not None and first.pts * first.time_base - zero <= start
         except (av.FFmpegError, MediaError):
@@ -249,6 +264,6 @@ def decoded_from(
             return
         with open_media(path) as again:
             choose = video_stream if stream.type == "video" else audio_stream
-            yield from decoded(again, choose(again, path), path)
+            yield from decoded(again, choose(again, path), path, unshown)
         return
-    yield from decoded(container, stream, path)
+    yield from decoded(container, stream, path, unshown)

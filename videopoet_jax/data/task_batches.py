@@ -164,7 +164,9 @@ def example_of(
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
     """Zeros behind: `<pad>`, of no weight, that may not be seen."""
-    return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1))
+    padded = np.zeros((length, *values.shape[1:]), values.dtype)  # `np.pad` took half of an example's time
+    padded[: len(values)] = values
+    return padded
 
 
 def task_batches(
