@@ -128,9 +128,15 @@ def test_flow_says_where_each_point_of_a_digit_goes(level):
                 moved = flow[t][order[t] == number]
                 if len(moved):
                     np.testing.assert_allclose(moved.mean(0), digit.positions[t + 1] - digit.positions[t], atol=1e-4)
+            last = flow[8][order[8] == number]  # no wall behind the clip's end turns it round
+            np.testing.assert_array_equal(last, np.broadcast_to(np.float32(digit.displacements[7]), last.shape))
         behind = flow[order == 0]
         np.testing.assert_allclose(behind, np.broadcast_to(np.float32(truth.pan), behind.shape))
         np.testing.assert_array_equal(truth.masks(), order > 0)
+
+
+def test_a_picture_alone_does_not_move():
+    assert not world.render("train", 3, 1, num_frames=1).truth.flow().any()
 
 
 def test_flow_warps_one_frame_into_the_next():

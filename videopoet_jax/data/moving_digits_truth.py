@@ -67,7 +67,7 @@ class DigitTruth:
     positions: Float[np.ndarray, "t 2"]
     velocities: Float[np.ndarray, "t 2"]  # pixels a frame
     bounces: Float[np.ndarray, " k"]  # seconds
-    displacements: Float[np.ndarray, "t 2"]  # from each frame to the next
+    displacements: Float[np.ndarray, "t 2"]  # from each frame to the next; the last one goes on as before
     voice: Voice
     height: int
     width: int
@@ -126,9 +126,13 @@ class Truth:
         return np.where(order > 0, 1 - (order - 1) / 2, 0.0).astype(np.float32)
 
     def flow(self) -> Float[np.ndarray, "t h w 2"]:
-        """(x, y) pixels by which what is seen at each pixel moves until the next frame (the last one: would move)."""
+        """(x, y) pixels by which what is seen at each pixel moves until the next frame.
+
+        In the last frame it goes on as from the one before; of a picture alone nothing moves.
+        """
         order = self.order()
-        flow = np.broadcast_to(np.asarray(self.pan, np.float32), (*order.shape, 2)).copy()
+        pan = self.pan if len(order) > 1 else (0.0, 0.0)
+        flow = np.broadcast_to(np.asarray(pan, np.float32), (*order.shape, 2)).copy()
         for number, digit in enumerate(self.digits, start=1):
             t, y, x = np.nonzero(order == number)
             flow[t, y, x] = digit.displacements[t]
@@ -161,17 +165,18 @@ def locate(actor: Actor, level: int, num_frames: int, height: int, width: int) -
         first, last = (low + ahead, high) if sign < 0 else (low, high - ahead)
         paths.append(Path(first + share * (last - first), sign * step, low, high))
     frames = np.arange(num_frames, dtype=np.float64)
-    places = np.stack([p.at(np.append(frames, num_frames)) for p in paths], -1)
+    places = np.stack([p.at(frames) for p in paths], -1)
+    moves = np.diff(places, axis=0) if num_frames > 1 else np.zeros((1, 2))
     return DigitTruth(
         *actor.triple,
         size=actor.size,
         speed=actor.speed,
         image_index=actor.image_index,
         cell=cell,
-        positions=places[:-1],
+        positions=places,
         velocities=np.stack([p.velocity(frames) for p in paths], -1),
         bounces=np.zeros(0) if level == 1 else np.concatenate([p.bounces(num_frames) for p in paths]) / FPS,
-        displacements=np.diff(places, axis=0),
+        displacements=np.concatenate([moves, moves[-1:]])[:num_frames],
         voice=actor.voice,
         height=height,
         width=width,
