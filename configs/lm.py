@@ -58,6 +58,8 @@ def _paper() -> ConfigDict:
                 widest=1.0,
                 mirror=False,
                 tint=0.0,
+                flow="",  # a directory of RAFT's weights, for stylization; else moving_digits' truth, or OpenCV's DIS
+                depth="",  # one of DPT's; else moving_digits' truth, or none
                 spatial_stride=8,  # [VP]
                 audio_levels=4,  # [VP]
                 audio_order="levels",  # [VP]; "frames", all levels of a frame together, is its alternative

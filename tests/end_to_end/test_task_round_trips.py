@@ -35,7 +35,7 @@ def clip():
 @pytest.fixture(scope="module")
 def record(config, clip):
     keys = sorted(VIEWS)
-    return TokenizeClips(resolve("nano"), 2, config.data, keys, SEED)([clip])[0]
+    return TokenizeClips(resolve("nano"), 2, config.data, keys, SEED, {})([clip])[0]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 import structure_twins as twins
 from safetensors.numpy import save_file
-from twins.structure import foreign
+from twins.structure import foreign, transformers_json
 
 from videopoet_jax.structure import dpt, raft, weights
 
@@ -38,27 +38,3 @@ def published(drawn, tmp_path):
         return tmp_path, params
 
     return write
-
-
-def transformers_json(fields: dict) -> dict:
-    """What a config.json of a DPT says."""
-    config = {
-        "model_type": "dpt",
-        "architectures": ["DPTForDepthEstimation"],
-        "hidden_size": fields["width"],
-        "num_hidden_layers": fields["depth"],
-        "num_attention_heads": fields["heads"],
-        "intermediate_size": fields["mlp_width"],
-        "image_size": fields["side"] * fields["patch"],
-        "backbone_out_indices": [0, 0, *fields["taps"]] if fields["resnet_stem"] else list(fields["taps"]),
-        "neck_hidden_sizes": list(fields["neck_widths"]),
-        "fusion_hidden_size": fields["fusion_width"],
-        "use_bias_in_fusion_residual": None,
-    }
-    if fields["resnet_stem"]:
-        config |= {"is_hybrid": True, "reassemble_factors": [1, 1, 1, 0.5], "backbone_config": {
-            "embedding_size": fields["resnet_stem"], "hidden_sizes": [*fields["resnet_widths"], 2048],
-            "depths": fields["resnet_depths"],
-            "num_groups": fields["resnet_groups"], "layer_type": "bottleneck", "global_padding": "SAME",
-        }}  # fmt: skip
-    return config

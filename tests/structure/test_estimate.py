@@ -1,5 +1,6 @@
 """Flow and depth of whole clips: sizes, ends, batches, ranges."""
 
+import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -52,6 +53,26 @@ def test_flow_of_any_size_is_that_of_the_padded_picture(flow, video):
     assert found.shape == (2, 50, 39, 2)
     around = np.pad(clip, ((0, 0), (39, 39), (44, 45), (0, 0)), mode="edge")
     assert_array_equal(found, flow(around)[:, 39:-39, 44:-45])
+
+
+def test_flow_is_from_each_frame_to_the_next(flow, video):
+    """What the network gives for frames 1 and 2, in this order, is what the clip's frame 1 gets."""
+    first, second = (np.pad(x[None], ((0, 0), (32, 32), (32, 32), (0, 0)), mode="edge") for x in video[1:3])
+    first, second = (x / np.float32(127.5) - 1 for x in (first, second))
+    apply = jax.jit(flow.model.apply, static_argnums=3)
+    there, back = (apply({"params": flow.params}, *pair, 2) for pair in ((first, second), (second, first)))
+    found = flow(video)[1]
+    assert_allclose(there[0, 32:-32, 32:-32], found, atol=1e-3)
+    assert np.abs(back[0, 32:-32, 32:-32] - found).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["raft", "raft_small"])
+def test_flow_is_in_pixels_of_the_clip_x_before_y(drawn, video, name):
+    """A network that corrects the flow by the same in every update: an eighth of a pixel is a feature's pixel."""
+    fields, _, params = drawn[name]
+    head = {"kernel": 0 * params["update"]["head2"]["kernel"], "bias": np.float32([1, -2]) / 8 / estimate.UPDATES}
+    found = Flow(fields, {**params, "update": {**params["update"], "head2": head}})(video)
+    assert_allclose(found, np.broadcast_to([1.0, -2.0], found.shape), atol=1e-5)
 
 
 def test_clips_that_have_no_flow(flow):

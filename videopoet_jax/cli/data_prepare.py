@@ -39,8 +39,9 @@ RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "Dataflow
 def command(spec, overrides, models, source, out, runner, dry_run, beam_options, **options) -> None:
     """Tokenize clips: pictures, sound and captions.
 
-    Pictures in all the ways that the tasks of `data.tasks` show them: with holes, as flow and depth. A file that cannot
-    be read is noted in failures.jsonl, the others go on. What is behind the options is Beam's: --project …
+    Pictures in all the ways that the tasks of `data.tasks` show them: with holes, as flow and depth (by RAFT and DPT
+    where data.flow and data.depth name directories of their weights). A file that cannot be read is noted in
+    failures.jsonl, the others go on. What is behind the options is Beam's: --project …
     """
     from tqdm import tqdm
 
@@ -49,20 +50,28 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     from videopoet_jax.data import token_shards
     from videopoet_jax.generate.pipeline import PARTS
     from videopoet_jax.pretrained import digest
+    from videopoet_jax.structure import ESTIMATORS
 
     if beam_options and not runner:
         raise ValueError(
             f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
         )
-    config = load_config(spec, overrides, needs=("data.audio_levels", "data.text_length", "data.views", "data.tasks"))
+    needs = ("audio_levels", "text_length", "views", "tasks", *ESTIMATORS)
+    config = load_config(spec, overrides, needs=tuple(f"data.{name}" for name in needs))
     keys = view_keys(rates_of(config))
+    paths = {name: config.data[name] for name in ESTIMATORS if "structure" in keys}
+    networks = {name: path and os.path.abspath(path) for name, path in paths.items()}
     job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
-           "source": source and os.path.abspath(source), **options}  # fmt: skip
+           "source": source and os.path.abspath(source), "structure": networks, **options}  # fmt: skip
     plan = planned(job, config)
+    for name, path in networks.items():
+        if path:
+            ESTIMATORS[name].read(path)  # says so now if it is another one
     # Relative, so that the records and the models can be moved together.
     meta = {
         "models": os.path.relpath(models.resolve(), out.resolve()),
         "digests": {part: digest(models / part) for part in PARTS},
+        "structure": {name: path and digest(path) for name, path in networks.items()},
         "keys": keys,
         "layouts": layouts_of(config).to_dict(),
     }

@@ -24,8 +24,9 @@ def own_clips(job: dict, config: Any) -> Any:
     from videopoet_jax.cli.sources import augmentation, clips
     from videopoet_jax.data.loader import make_loader
 
-    keys = view_keys(rates_of(config))
-    source = clips(config, job["split"], size=job["count"], structure="structure" in keys)
+    # Flow and depth are known of whole pictures alone, not of parts of them.
+    known = "structure" in view_keys(rates_of(config)) and augmentation(config) is None
+    source = clips(config, job["split"], size=job["count"], structure=known)
     views, view = 1, None
     if job["split"] == "train":
         views, view = config.data.views, augmentation(config)
@@ -64,7 +65,9 @@ class Worker:
         use_compilation_cache()
         self.job, self.config = job, load_config(job["config"], tuple(job["overrides"]))
         keys = view_keys(rates_of(self.config))
-        self.tokenize = TokenizeClips(Path(job["models"]), job["batch_size"], self.config.data, keys, self.config.seed)
+        self.tokenize = TokenizeClips(
+            Path(job["models"]), job["batch_size"], self.config.data, keys, self.config.seed, job["structure"]
+        )
         self.clips = own_clips(job, self.config) if job["source"] is None else None
 
     def __call__(self, number: int) -> dict:

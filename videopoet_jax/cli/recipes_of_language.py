@@ -48,6 +48,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
+    from videopoet_jax.cli.data_worker import view_keys
     from videopoet_jax.data.task_batches import one_task_each, task_batches
     from videopoet_jax.data.token_records import TokenSource
     from videopoet_jax.layers.objective import FROZEN
@@ -71,7 +72,8 @@ def language_model(config: ConfigDict) -> Recipe:
     mixed = dict(most_groups=data.groups, constants=functools.partial(empty_prompt, encoder))
     rates, layouts, preview = rates_of(config), layouts_of(config), None
     if data.held_out:
-        held_out = TokenSource(data.held_out, expect={"digests": source.meta["digests"]})
+        made_with = ("digests", *(("structure",) if "structure" in view_keys(rates) else ()))
+        held_out = TokenSource(data.held_out, expect={name: source.meta.get(name) for name in made_with})
         preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, layouts, rows=MEASURED, **mixed))
     extra = {FROZEN: {"text_encoder": encoder.params}}
 

@@ -1,5 +1,6 @@
 """Clips → token records: all views of the pictures, the sound, the pieces of the caption."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,26 @@ class TokenizeClips:
     """Always `batch_size` clips of one size at a time, so that a clip's codes do not depend on its place.
 
     Clips have the entries of `data.sources` and a `number`, which decides what their views draw; an `id` goes into the
-    record.
+    record. `structure` names directories of weights, `{"flow": "raft", "depth": ""}`; what a network finds goes before
+    what is known.
     """
 
-    def __init__(self, models: Path, batch_size: int, data: Any, keys: list[str], seed: int) -> None:
+    def __init__(
+        self, models: Path, batch_size: int, data: Any, keys: list[str], seed: int, structure: Mapping[str, str]
+    ) -> None:
         from videopoet_jax.audio.tokenizer import AudioTokenizer
+        from videopoet_jax.structure import ESTIMATORS
         from videopoet_jax.text.embed import TextEncoder
         from videopoet_jax.video.tokenizer import VideoTokenizer
 
         self.video = VideoTokenizer.from_pretrained(models / "video_tokenizer")
         self.audio = AudioTokenizer.from_pretrained(models / "audio_tokenizer", rows=batch_size)
         self.text = TextEncoder.from_pretrained(models / "text_encoder")
+        self.structure = {name: ESTIMATORS[name].from_pretrained(path) for name, path in structure.items() if path}
         self.batch_size, self.data, self.keys, self.seed = batch_size, data, keys, seed
 
     def __call__(self, examples: list[dict]) -> list[dict]:
-        from videopoet_jax.data.views import views_of
-
-        shown = [views_of(e, self.keys, (self.seed, e["number"])) for e in examples]
+        shown = [self._views(e) for e in examples]
         codes = {key: self._codes([views[key] for views in shown]) for key in self.keys}
         heard = [bool(e.get("has_audio", False)) or (self.data.silence and len(e["video"]) > 1) for e in examples]
         sound = self._sound(examples) if any(heard) else None
@@ -41,6 +45,12 @@ class TokenizeClips:
                 record |= {"text_ids": tokens.ids[i], "text_mask": tokens.mask[i], "caption": captions[i]}
             records.append(record | ({"id": str(example["id"])} if "id" in example else {}))
         return records
+
+    def _views(self, example: dict) -> dict[str, np.ndarray]:
+        from videopoet_jax.data.views import views_of
+
+        found = {name: estimate(example["video"]) for name, estimate in self.structure.items()}
+        return views_of({**example, **found}, self.keys, (self.seed, example["number"]))
 
     def _sound(self, examples: list[dict]) -> np.ndarray:
         return self.audio.encode(np.stack([e["audio"] for e in examples]), self.data.audio_levels).codes

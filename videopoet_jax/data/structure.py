@@ -9,6 +9,10 @@
     …  1    as near as anything               …       255
 
 The scale is ours: at 8 frames a second an eighth a frame is across the picture in a second.
+
+Flow is from each frame to the next, in pixels of the clip, x before y; the last frame, which has no next, moves as the
+one before it. So do the truth of moving digits, `dis_flow` below and RAFT (`videopoet_jax.structure`) give it, and
+nearness is 0 for what is farthest, 1 for what is nearest, in the truth as by DPT.
 """
 
 import numpy as np
@@ -39,17 +43,22 @@ def from_picture(
 
 def dis_flow(video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w 2"]:
     """OpenCV's DIS flow (Kroeger et al. 2016), which needs no weights: (x, y) pixels to the next frame; the last frame
-    moves as the one before it.
+    repeats the one before it.
 
     On moving digits over photographs (`moving_digits`, level 2, 64×64), that move by 1.8 pixels a frame, it is wrong by
     0.3 pixels on the digit and 0.2 beside it. Of a picture alone nothing moves.
 
     Raises:
-        ImportError: without OpenCV.
+        RuntimeError: without OpenCV.
         ValueError: sides of fewer than 16 pixels.
     """
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:
+        raise RuntimeError(
+            "OpenCV: not installed, it brings the flow that needs no weights; pip install 'videopoet_jax[structure]', "
+            "or name RAFT's weights in data.flow."
+        ) from error
     if min(video.shape[1:3]) < 16:
         raise ValueError(f"{video.shape[1]}×{video.shape[2]} frames: flow needs sides of at least 16 pixels.")
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -7,9 +7,9 @@
     editing       uint8 [t h w 3]   … with a box of time and space taken away
     structure     uint8 [t h w 3]   its flow and depth (structure.py)
 
-An example is a dict with `video`, and `flow`, `depth` where they are known; `rng` decides what is drawn, so a clip has
-the same hole in every run. A view of your own is a function in a module that your package names as an entry point of
-`videopoet_jax.tasks`, where its task is too: `register_view("mine", make)`.
+An example is a dict with `video`, and `flow`, `depth` where they are known or were found by a network; `rng` decides
+what is drawn, so a clip has the same hole in every run. A view of your own is a function in a module that your package
+names as an entry point of `videopoet_jax.tasks`, where its task is too: `register_view("mine", make)`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -219,9 +219,12 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def digest(directory: str | os.PathLike) -> str:
-    """SHA-256 over the config and the weights of one model directory, as `sha256:…`; what a language model names."""
-    total = hashlib.sha256()
-    for path in [Path(directory) / CONFIG, *weight_files(Path(directory))]:
+    """SHA-256 over the config and the weights of one model directory, as `sha256:…`; what a language model names.
+
+    Weights that are published without a config have one, too.
+    """
+    total, config = hashlib.sha256(), Path(directory) / CONFIG
+    for path in [*([config] if config.is_file() else []), *weight_files(Path(directory))]:
         with open(path, "rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{total.hexdigest()}"

@@ -1,6 +1,6 @@
 """In: a clip uint8 [t h w 3] → Out: optical flow [t h w 2] in pixels, nearness [t h w] in [0, 1].
 
-    Flow, Depth      estimate.py    from_pretrained, save_pretrained, called with a clip
+    Flow, Depth      estimate.py    from_pretrained, save_pretrained, called with a clip; ESTIMATORS names them
     RAFT             raft.py        the Flax module of the flow; its encoders in raft_encoder.py
     DPT              dpt.py         the Flax module of the depth; DPT-Hybrid's beginning in dpt_resnet.py
     weights.py                      published weights (torchvision, princeton-vl, transformers) into our trees
@@ -12,7 +12,7 @@ Names are imported on first use.
 
 import importlib
 
-_HOME = {"DPT": "dpt", "Depth": "estimate", "Flow": "estimate", "RAFT": "raft"}
+_HOME = {"DPT": "dpt", "Depth": "estimate", "ESTIMATORS": "estimate", "Flow": "estimate", "RAFT": "raft"}
 __all__ = sorted(_HOME)
 
 

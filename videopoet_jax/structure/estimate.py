@@ -4,15 +4,17 @@
     near = Depth.from_pretrained("dpt-large")(video)      uint8 [t h w 3]  →  float32 [t h w], 0 far … 1 near
 
 A directory holds model.safetensors, in our names, in torchvision's or princeton-vl's (RAFT), or in transformers' (DPT,
-beside its config.json). All is computed in float32, frames in batches whose size hangs on that of the picture alone, so
-that a frame gives the same numbers in every clip and the memory is bounded.
+beside its config.json). All is computed in float32, frames in batches whose size hangs on that of the picture alone:
+one program for clips of every length, and the memory is bounded. A batch holds frames of one clip, so that a clip gives
+the same numbers whatever comes before it (a frame at another place of a batch may be rounded otherwise).
 """
 
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,30 +46,56 @@ DPT_LAYOUTS = {
 }
 
 
-class Flow:
-    """RAFT and its weights."""
+Made = TypeVar("Made", bound="_Network")
+
+
+class _Network:
+    """A network and its weights; the classes below say which one, and what it makes of a clip."""
+
+    MODULE: ClassVar[type[nn.Module]]
+    MODEL_TYPE: ClassVar[str]
+    LAYOUTS: ClassVar[Mapping[str, weights.Rules]]  # a tensor that one layout alone has → the names of that layout
 
     def __init__(self, config: Mapping[str, Any], params: Mapping[str, Any]):
-        self.config, self.model, self.params = dict(config), RAFT(**config), params
+        self.config, self.model, self.params = dict(config), self.MODULE(**config), jax.tree.map(jnp.asarray, params)
 
     @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike) -> "Flow":
-        """From a directory with RAFT-large's or RAFT-small's model.safetensors, or one of `save_pretrained`.
+    def from_pretrained(cls: type[Made], directory: str | os.PathLike) -> Made:
+        """From a directory with published weights, or one of `save_pretrained`.
 
         Raises:
-            FileNotFoundError, ValueError: see `weights`.
+            FileNotFoundError, ValueError: see `weights` and `configs`.
         """
-        tensors, where = weights.read(directory), os.fspath(directory)
-        config = configs.flow_fields(directory, tensors)
-        side = jnp.zeros((1, LEAST_SIDE, LEAST_SIDE, 3))
-        shapes = weights.shapes_of(lambda key: RAFT(**config).init(key, side, side, 1), where)
-        rules = weights.choose(tensors, RAFT_LAYOUTS, where)
+        (config, tensors, rules), where = cls.read(directory), os.fspath(directory)
+        shapes = weights.shapes_of(lambda key: cls.MODULE(**config).init(key, *cls._inputs(config)), where)
         return cls(config, weights.tree(tensors, shapes, rules, where))
+
+    @classmethod
+    def read(cls, directory: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray], weights.Rules]:
+        """The fields of the module, the tensors by their names in the file, and the layout of these names.
+
+        No device is touched, so that whoever has others compute can see whether the directory is the right one.
+        """
+        tensors = weights.read(directory)
+        config = cls._fields(directory, tensors)
+        return config, tensors, weights.choose(tensors, cls.LAYOUTS, os.fspath(directory))
 
     def save_pretrained(self, directory: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, in our names."""
         files.save_params(directory, self.params, "float32")
-        files.write_config(directory, configs.FLOW, self.config)
+        files.write_config(directory, self.MODEL_TYPE, self.config)
+
+
+class Flow(_Network):
+    """RAFT-large or RAFT-small, published without a config.json: the weights tell them apart."""
+
+    MODULE, MODEL_TYPE, LAYOUTS = RAFT, configs.FLOW, RAFT_LAYOUTS
+    _fields = staticmethod(configs.flow_fields)
+
+    @staticmethod
+    def _inputs(config: Mapping[str, Any]) -> tuple[Any, ...]:
+        picture = jnp.zeros((1, LEAST_SIDE, LEAST_SIDE, 3))
+        return picture, picture, 1
 
     def __call__(self, video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w 2"]:
         """Pixels from each frame to the next, x to the right and y down; the last frame repeats the one before it.
@@ -92,30 +120,18 @@ class Flow:
         return np.concatenate([flow, flow[-1:]])
 
 
-class Depth:
-    """DPT and its weights."""
+class Depth(_Network):
+    """DPT-Large or DPT-Hybrid, as their config.json says."""
 
-    def __init__(self, config: Mapping[str, Any], params: Mapping[str, Any]):
-        self.config, self.model, self.params = dict(config), DPT(**config), params
+    MODULE, MODEL_TYPE, LAYOUTS = DPT, configs.DEPTH, DPT_LAYOUTS
 
-    @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike) -> "Depth":
-        """From a directory with config.json and weights of DPT-Large, DPT-Hybrid or `save_pretrained`.
+    @staticmethod
+    def _fields(directory: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return configs.depth_fields(directory)
 
-        Raises:
-            FileNotFoundError, ValueError: see `weights` and `configs`.
-        """
-        tensors, where = weights.read(directory), os.fspath(directory)
-        config = configs.depth_fields(directory)
-        picture = jnp.zeros((1, 2 * config["patch"], 2 * config["patch"], 3))
-        shapes = weights.shapes_of(lambda key: DPT(**config).init(key, picture), where)
-        rules = weights.choose(tensors, DPT_LAYOUTS, where)
-        return cls(config, weights.tree(tensors, shapes, rules, where))
-
-    def save_pretrained(self, directory: str | os.PathLike) -> None:
-        """Writes config.json and model.safetensors, in our names."""
-        files.save_params(directory, self.params, "float32")
-        files.write_config(directory, configs.DEPTH, self.config)
+    @staticmethod
+    def _inputs(config: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (jnp.zeros((1, 2 * config["patch"], 2 * config["patch"], 3)),)
 
     def __call__(self, video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w"]:
         """How near each pixel is: 0 the farthest of the clip, 1 the nearest, 0 everywhere if all are as far.
@@ -134,6 +150,9 @@ class Depth:
         near = _in_batches(functools.partial(_nearness, self.model, self.params, size), rows, video)
         least, span = near.min(), np.ptp(near)
         return (near - least) / span if span > 0 else np.zeros_like(near)
+
+
+ESTIMATORS = {"flow": Flow, "depth": Depth}  # by what they find, as views of a clip name it
 
 
 def working_size(h: int, w: int, side: int, multiple: int) -> tuple[int, int]:
