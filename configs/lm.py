@@ -66,6 +66,7 @@ def _paper() -> ConfigDict:
                 silence=False,  # ours: whether a clip without sound counts as one that is silent
                 text_length=64,  # [VP]
                 text_buckets=(16, 32),  # ours: captions that fit into fewer slots take no more
+                embeddings="",  # "float16" or "float32": records keep what T5 makes of captions, and no step runs it
                 tokens=0,  # ours: of a step, in as many rows as hold them; 0: train.batch_size rows of any length
                 groups=24,  # ours: shapes of batches at most, each compiled; all tasks in five sizes then pad 0.9 %
                 mixture="",  # a name of sequence/mixtures.py, in place of `tasks`

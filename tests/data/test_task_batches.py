@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from videopoet_jax.data.task_batches import kinds_of, task_batches
+from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
 from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
 from videopoet_jax.sequence import TASKS, Grid, Layouts, Vocabulary, assemble, disassemble, get_task
 
@@ -158,6 +158,20 @@ def same(example, alone):
     return all(np.array_equal(example[k][:n], alone[k]) and not example[k][n:].any() for k in names) and (
         example["prefix_length"] == alone["prefix_length"]
     )
+
+
+def test_kept_embeddings_fill_their_slots_and_nothing_stands_in_the_others(source):
+    """Three pieces of width 2, in a group of six text slots; a record without a caption has none."""
+    number = int(np.flatnonzero(source.index[:, 4] == 3)[0])
+    given = source[number] | {"text_embedding": np.ones((3, 2), np.float16)}
+    bare = {name: value for name, value in given.items() if not name.startswith("text")}
+    none = {"text_embedding": np.zeros((6, 2), np.float16)}
+    for name, record, filled in (("text_to_video", given, 3), ("unconditional", bare, 0)):
+        kind = kinds_of(source.index[number : number + 1], VIEWS, {name: 1.0}, layouts())[0]
+        example = example_of(kind.layout, kind.layout.length, 6, none)(record)
+        assert example["text_embedding"].dtype == np.float16
+        assert_array_equal(example["text_embedding"], (np.arange(6) < filled)[:, None].repeat(2, axis=1))
+        assert example["text_mask"].sum() == filled
 
 
 def test_sequences_go_back_to_the_codes_of_their_record(source):

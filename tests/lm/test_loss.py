@@ -186,6 +186,14 @@ def test_dropping_the_condition_is_the_empty_prompt(tiny):
     assert abs(float(run(tiny, batch)[0] - run(tiny, empty)[0])) > 1e-4
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_embeddings_that_the_batch_brings_are_as_those_made_in_the_step(tiny, rate):
+    batch = tiny.batch(tiny.layout("text_to_video"), 4)
+    kept = batch | {"text_embedding": tiny.text_table[batch["text_ids"]]}
+    without = compiled(tiny, condition_drop=rate)(tiny.params, {FROZEN: {"empty_text": tiny.text_table[1:2]}}, kept)[0]
+    assert_allclose(without, run(tiny, batch, condition_drop=rate)[0], rtol=1e-6)
+
+
 def test_the_share_of_dropped_rows():
     rows = 4000
     batch = {"text_ids": jnp.ones((rows, 2), int), "text_mask": jnp.ones((rows, 2), bool),

@@ -11,6 +11,7 @@ import click
 
 from videopoet_jax.cli.data_worker import ITEMS, make_worker, own_clips, view_keys
 
+EMBEDDINGS = ("", "float16", "float32")  # kept in records; float16 has more digits than bfloat16
 RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
@@ -56,8 +57,12 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         raise ValueError(
             f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
         )
-    needs = ("audio_levels", "text_length", "views", "tasks", *ESTIMATORS)
+    needs = ("audio_levels", "text_length", "embeddings", "views", "tasks", *ESTIMATORS)
     config = load_config(spec, overrides, needs=tuple(f"data.{name}" for name in needs))
+    if config.data.embeddings not in EMBEDDINGS:
+        raise ValueError(
+            f"data.embeddings {config.data.embeddings!r}: unknown; use one of {', '.join(EMBEDDINGS[1:])}."
+        )
     keys = view_keys(rates_of(config))
     paths = {name: config.data[name] for name in ESTIMATORS if "structure" in keys}
     networks = {name: path and os.path.abspath(path) for name, path in paths.items()}
@@ -72,6 +77,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         "models": os.path.relpath(models.resolve(), out.resolve()),
         "digests": {part: digest(models / part) for part in PARTS},
         "structure": {name: path and digest(path) for name, path in networks.items()},
+        "embeddings": config.data.embeddings,
         "keys": keys,
         "layouts": layouts_of(config).to_dict(),
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from videopoet_jax.cli.recipes import Recipe
@@ -47,7 +48,8 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 
 def language_model(config: ConfigDict) -> Recipe:
-    """Token records → sequences, a batch of one task at a time; the text encoder runs, frozen, inside the step."""
+    """Token records → sequences, a batch of one group at a time; the text encoder runs, frozen, inside the step, unless
+    the records keep its embeddings."""
     from videopoet_jax.cli.data_worker import view_keys
     from videopoet_jax.data.task_batches import one_task_each, task_batches
     from videopoet_jax.data.token_records import TokenSource
@@ -65,17 +67,24 @@ def language_model(config: ConfigDict) -> Recipe:
     models = Path(data.records).resolve() / source.meta["models"]
     check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
     encoder = TextEncoder.from_pretrained(models)
+    pieces, text_model, kept = encoder.pieces, encoder.model, source.meta.get("embeddings")
+    # With kept embeddings nothing may hold on to the encoder: its parameters are let go.
+    frozen = {"empty_text": empty_embedding(encoder, kept)} if kept else {"text_encoder": encoder.params}
 
     def embed(params: Any, ids: Any, mask: Any) -> Any:
-        return encoder.model.apply({"params": params}, ids, mask)
+        return text_model.apply({"params": params}, ids, mask)
 
-    mixed = dict(most_groups=data.groups, constants=functools.partial(empty_prompt, encoder))
+    def constants(slots: int) -> dict[str, np.ndarray]:
+        none = {"text_embedding": np.zeros((slots, text_model.width), kept)} if kept else {}
+        return empty_prompt(pieces, slots) | none
+
+    mixed = dict(most_groups=data.groups, constants=constants)
     rates, layouts, preview = rates_of(config), layouts_of(config), None
     if data.held_out:
-        made_with = ("digests", *(("structure",) if "structure" in view_keys(rates) else ()))
+        made_with = ("digests", "embeddings", *(("structure",) if "structure" in view_keys(rates) else ()))
         held_out = TokenSource(data.held_out, expect={name: source.meta.get(name) for name in made_with})
         preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, layouts, rows=MEASURED, **mixed))
-    extra = {FROZEN: {"text_encoder": encoder.params}}
+    extra = {FROZEN: frozen}
 
     return Recipe(
         init=functools.partial(init_params, model),
@@ -107,10 +116,16 @@ def losses_of_tasks(config: ConfigDict, embed: Callable, batches: dict[str, dict
     return preview
 
 
-def empty_prompt(encoder: Any, slots: int) -> dict[str, Any]:
+def empty_prompt(pieces: Any, slots: int) -> dict[str, np.ndarray]:
     """What stands in so many text slots where guidance shall learn to do without a prompt."""
-    empty = encoder.tokenize([""], slots)
+    empty = pieces.encode([""], slots)
     return {"empty_text_ids": empty.ids[0], "empty_text_mask": empty.mask[0]}
+
+
+def empty_embedding(encoder: Any, dtype: str) -> np.ndarray:
+    """What the encoder makes of the empty prompt [1 c], of whose slots one is filled."""
+    empty = encoder.tokenize([""], 1)
+    return np.asarray(encoder.embed(empty.ids, empty.mask))[0].astype(dtype)
 
 
 def rows_of(config: ConfigDict, length: int) -> int:

@@ -36,13 +36,16 @@ class TokenizeClips:
         sound = self._sound(examples) if any(heard) else None
         captions = [str(e["caption"]) for e in examples]
         tokens = self.text.tokenize(captions, self.data.text_length)
+        texts = {"text_ids": tokens.ids, "text_mask": tokens.mask}
+        if self.data.embeddings:
+            texts["text_embedding"] = self._embeddings(tokens)
         records = []
         for i, example in enumerate(examples):
             record = {key: codes[key][i] for key in self.keys}
             if heard[i]:
                 record["audio"] = np.asarray(sound[i], np.int32)
             if captions[i]:
-                record |= {"text_ids": tokens.ids[i], "text_mask": tokens.mask[i], "caption": captions[i]}
+                record |= {name: values[i] for name, values in texts.items()} | {"caption": captions[i]}
             records.append(record | ({"id": str(example["id"])} if "id" in example else {}))
         return records
 
@@ -51,6 +54,11 @@ class TokenizeClips:
 
         found = {name: estimate(example["video"]) for name, estimate in self.structure.items()}
         return views_of({**example, **found}, self.keys, (self.seed, example["number"]))
+
+    def _embeddings(self, tokens: Any) -> list[np.ndarray]:
+        """Of each caption [l c], its empty slots left out."""
+        found = np.asarray(self.text.embed(tokens.ids, tokens.mask, rows=self.batch_size))
+        return [slots[mask].astype(self.data.embeddings) for slots, mask in zip(found, tokens.mask, strict=True)]
 
     def _sound(self, examples: list[dict]) -> np.ndarray:
         return self.audio.encode(np.stack([e["audio"] for e in examples]), self.data.audio_levels).codes

@@ -21,6 +21,7 @@ from videopoet_jax.data.token_records import FIELDS, RecordError, TokenSource
 from videopoet_jax.sequence import Layout, Layouts, Task, assemble, get_task, pixel_frames
 
 Example = dict[str, Any]
+TEXTS = ("text_ids", "text_mask", "text_embedding")  # of a record, a row for each text slot
 MOST_DAMAGED = 0.01  # ours: of the records, that may be passed over
 _LOG = logging.getLogger(__name__)
 
@@ -146,18 +147,18 @@ def _kinds_of_task(
 def example_of(
     layout: Layout, length: int, text_length: int, constants: Mapping[str, np.ndarray]
 ) -> Callable[[Example], Example]:
-    """A record → its example, padded to the length and the text slots of its group; `constants` join it."""
+    """A record → its example, padded to the length and the text slots of its group; of `constants` what it lacks."""
     keys = layout.task.keys(sound=bool(layout.grid.audio_levels))
 
     def make(record: Example) -> Example:
         wanted = {key: record[key] for key in keys if key in record}
-        texts = [name for name in ("text_ids", "text_mask") if name in record]
+        texts = [name for name in TEXTS if name in record]
         wanted |= {name: np.asarray(record[name])[: layout.text_length] for name in texts}
         example = assemble(layout, wanted)
         sizes = {name: length for name in ("ids", "table", "positions", "weights", "valid")}
-        sizes |= {name: text_length for name in ("text_ids", "text_mask")}
+        sizes |= {name: text_length for name in TEXTS}
         padded = {name: _padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
-        return padded | constants
+        return constants | padded
 
     return make
 

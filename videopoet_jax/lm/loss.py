@@ -181,11 +181,22 @@ def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Float[Array, ""]]:
     return metrics
 
 
+def _dropped(batch: Batch, rate: float, key: Array) -> Bool[Array, "b 1"]:
+    return jax.random.bernoulli(key, rate, (batch["text_ids"].shape[0],))[:, None]
+
+
 def drop_condition(batch: Batch, rate: float, key: Array) -> tuple[Int[Array, "b l"], Bool[Array, "b l"]]:
     """The batch's text, and in a share `rate` of the rows the empty prompt's; guidance needs a model of both."""
-    dropped = jax.random.bernoulli(key, rate, (batch["text_ids"].shape[0],))[:, None]
+    dropped = _dropped(batch, rate, key)
     ids = jnp.where(dropped, batch["empty_text_ids"], batch["text_ids"])
     return ids, jnp.where(dropped, batch["empty_text_mask"], batch["text_mask"])
+
+
+def drop_embedding(batch: Batch, empty: Float[Array, "one c"], rate: float, key: Array) -> Float[Array, "b l c"]:
+    """The same of embeddings that the batch brings, as records keep them; `empty` is that of the empty prompt."""
+    kept = jnp.asarray(batch["text_embedding"])
+    padded = jnp.zeros(kept.shape[-2:], kept.dtype).at[: len(empty)].set(empty)
+    return jnp.where(_dropped(batch, rate, key)[..., None], padded, kept)
 
 
 def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Array]) -> Callable:
@@ -197,15 +208,20 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
 
     Returns:
         `loss_fn(params, extra, batch, keys) → (loss, Aux)`. `extra[FROZEN]["text_encoder"]` are the text parameters.
-        The batch is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it;
+        The batch is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it. If it brings
+        `text_embedding` [b l c], nothing is embedded, and `extra[FROZEN]["empty_text"]` [1 c] is the empty prompt's.
         `keys("condition_drop")` decides here, on the device, which rows lose their text, so that the data stay the
         same in every epoch.
     """
     model, settings = PrefixLM(**config.model), config.loss
 
     def loss_fn(params: Any, extra: Any, batch: Batch, keys: Callable[[str], Array]) -> tuple[Array, Aux]:
-        text_ids, text_mask = drop_condition(batch, settings.condition_drop, keys("condition_drop"))
-        text = jax.lax.stop_gradient(text_embed(extra[FROZEN]["text_encoder"], text_ids, text_mask))
+        rate, key = settings.condition_drop, keys("condition_drop")
+        text_ids, text_mask = drop_condition(batch, rate, key)
+        if "text_embedding" in batch:
+            text = drop_embedding(batch, extra[FROZEN]["empty_text"], rate, key)
+        else:
+            text = jax.lax.stop_gradient(text_embed(extra[FROZEN]["text_encoder"], text_ids, text_mask))
         hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, text_mask))
         tokens = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
         totals = token_totals(model, params["output"], hidden, *tokens, settings.chunk)
