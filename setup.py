@@ -43,6 +43,7 @@ EXTRAS = {
     "data": DATA,
     "beam": BEAM,
     "dask": [*BEAM, "distributed>=2026.1"],
+    "dataflow": [*BEAM, "apache-beam[gcp]>=2.77"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.

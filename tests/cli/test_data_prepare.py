@@ -99,10 +99,18 @@ def test_on_beam_the_bytes_are_the_same_and_a_dry_run_does_nothing(films, whole,
     pytest.importorskip("apache_beam")
     prepare(films, tmp_path / "records", "--runner", "DirectRunner")
     assert bytes_of(tmp_path / "records") == bytes_of(whole.directory)
-    options = ["--runner", "FlinkRunner", "--dry-run", "--flink_master=localhost:8081"]
+    options = ["--runner", "FlinkRunner", "--dry-run", "--flink_master=host:8081", "--environment_type=EXTERNAL",
+               "--environment_config=localhost:50000"]  # fmt: skip
     main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(tmp_path / "none"), *options])
-    assert "3 shards of 5 films and pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 shards of 5 films and pictures" in said and "FlinkRunner: a job of" in said
     assert not (tmp_path / "none").exists()
+
+
+def test_a_worker_that_does_not_see_the_directory_says_so(tmp_path):
+    job = {"config": "lm:nano", "overrides": [], "out": str(tmp_path / "elsewhere")}
+    with pytest.raises(FileNotFoundError, match="elsewhere: not seen by this worker; mount the share"):
+        Worker(job)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +121,9 @@ def test_on_beam_the_bytes_are_the_same_and_a_dry_run_does_nothing(films, whole,
             ["--flink_master=localhost"],
             "--flink_master=localhost: an option of Apache Beam's without --runner; name one",
         ),
+        (["--runner", "DirectRunner", "--shard_size=3"], "--shard_size: no option of Apache Beam"),
+        (["--out", "gs://bucket/records"], "gs://bucket/records: an address; directories are read and written"),
+        (["--input", "gs://bucket/films"], "gs://bucket/films: an address; directories are read and written"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, capsys):

@@ -1,8 +1,10 @@
 """`videopoet data prepare`: clips → token records, a shard at a time, here or on a cluster."""
 
 import hashlib
+import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from videopoet_jax.cli.data_worker import ITEMS, make_worker, own_clips, view_ke
 
 EMBEDDINGS = ("", "float16", "float32")  # kept in records; float16 has more digits than bfloat16
 RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
+ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a path, which has one slash
 
 
 @click.command("prepare", context_settings={"ignore_unknown_options": True})
@@ -35,7 +38,7 @@ RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "Dataflow
 @click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True,
               help="Films of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
 @click.option("--runner", type=click.Choice(RUNNERS), help="Apache Beam's; without it, this process does the work.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and build the pipeline without running it.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and make what the runner would be sent.")
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 def command(spec, overrides, models, source, out, runner, dry_run, beam_options, **options) -> None:
     """Tokenize clips: pictures, sound and captions.
@@ -53,10 +56,14 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     from videopoet_jax.pretrained import digest
     from videopoet_jax.structure import ESTIMATORS
 
+    for place in filter(ADDRESS.match, map(str, (out, models, source))):
+        place = ADDRESS.sub(r"\1//", place)
+        raise ValueError(f"{place}: an address; directories are read and written that all workers see: mount a share.")
     if beam_options and not runner:
         raise ValueError(
             f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
         )
+    settings = beam_settings(runner, beam_options, dry_run) if runner else None
     needs = ("audio_levels", "text_length", "embeddings", "views", "tasks", *ESTIMATORS)
     config = load_config(spec, overrides, needs=tuple(f"data.{name}" for name in needs))
     if config.data.embeddings not in EMBEDDINGS:
@@ -91,7 +98,9 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     if runner:
         from videopoet_jax.data.tokenize_beam import tokenize
 
-        tokenize(left, make_worker, job, runner=runner, options=beam_options, dry_run=dry_run)
+        sent = tokenize(left, make_worker, job, settings)
+        if dry_run:
+            click.echo(sent)
     elif not dry_run:
         work = make_worker(job) if left else None
         for number in tqdm(left, unit="shard", initial=plan["shards"] - len(left), total=plan["shards"]):
@@ -100,6 +109,15 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         made = token_shards.finish(out, plan["shards"], meta)
         failed = f", {made['failures']} files could not be read (failures.jsonl)" if made["failures"] else ""
         click.echo(f"wrote {out}: {made['records']} records{failed}")
+
+
+def beam_settings(runner: str, options: tuple[str, ...], dry_run: bool) -> Any:
+    """The options of Apache Beam, checked."""
+    if importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(f"{runner}: Apache Beam is not installed; pip install 'videopoet_jax[beam]'.")
+    from videopoet_jax.data.beam_runners import settings_of
+
+    return settings_of(runner, options, dry_run=dry_run)
 
 
 def planned(job: dict, config: Any) -> dict[str, Any]:

@@ -60,8 +60,11 @@ class Worker:
         from videopoet_jax.cli.configuration import load_config
         from videopoet_jax.cli.recipes_of_language import rates_of
         from videopoet_jax.cli.tokenize_clips import TokenizeClips
+        from videopoet_jax.data.token_shards import begun
         from videopoet_jax.training.compilation import use_compilation_cache
 
+        if not begun(Path(job["out"])):
+            raise FileNotFoundError(f"{job['out']}: not seen by this worker; mount the share where the caller has it.")
         use_compilation_cache()
         self.job, self.config = job, load_config(job["config"], tuple(job["overrides"]))
         keys = view_keys(rates_of(self.config))

@@ -49,6 +49,11 @@ def begin(directory: Path, plan: Mapping[str, Any]) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def begun(directory: Path) -> bool:
+    """Whether there is work to do here, as far as this machine sees."""
+    return (directory / PROGRESS / PLAN).is_file()
+
+
 def report_of(directory: Path, number: int) -> dict[str, Any] | None:
     """What a shard that is whole holds, `{"file": {"name", "records", …} or None, "failures": [[id, error], …]}`."""
     path = directory / PROGRESS / f"{number:05d}.json"

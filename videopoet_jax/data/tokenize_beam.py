@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
+
+from videopoet_jax.data.beam_runners import told
 
 Make = Callable[[dict], Callable[[int], dict]]
-WHOLE_NAMES = {"DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}  # Beam has no short one for it
 
 
 class WriteShard(beam.DoFn):
@@ -42,22 +43,16 @@ def build(pipeline: beam.Pipeline, shards: Sequence[int], make: Make, job: dict)
     )
 
 
-def tokenize(
-    shards: Sequence[int], make: Make, job: dict, *, runner: str, options: Sequence[str], dry_run: bool = False
-) -> None:
-    """Writes the shards, and returns when all of them are there.
+def tokenize(shards: Sequence[int], make: Make, job: dict, settings: PipelineOptions) -> str | None:
+    """Writes the shards, and returns when all of them are there; in a dry run says what would be sent.
 
     Args:
         make: a function of a module, called with `job` on every worker; what it returns is called with shard numbers.
-        runner: a name that Beam knows.
-        options: of Beam's and of the runner's, as on a command line.
-        dry_run: build the pipeline and turn it into what a runner is sent, but run nothing.
+        settings: of `beam_runners.settings_of`.
     """
-    settings = PipelineOptions([f"--runner={WHOLE_NAMES.get(runner, runner)}", *options])
-    settings.view_as(SetupOptions).save_main_session = False
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)) if dry_run else settings)
+    pipeline = beam.Pipeline(options=settings)
     build(pipeline, shards, make, job)
-    if dry_run:
-        pipeline.to_runner_api()
-        return
+    if settings.view_as(TestOptions).dry_run:
+        return told(pipeline)
     pipeline.run().wait_until_finish()
+    return None
