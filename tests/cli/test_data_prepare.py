@@ -95,6 +95,32 @@ def test_a_manifest_gives_stretches_and_captions(films, tmp_path):
     assert [source[i]["caption"] for i in range(len(source))] == ["first", "two\u2028lines"]
 
 
+def test_tfrecords_hold_the_same_and_training_is_told_no(films, whole, tmp_path, capsys):
+    pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
+    out = tmp_path / "records"
+    main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(out), "--format", "tfrecord"])
+    rows = list(tf.data.TFRecordDataset(sorted(map(str, out.glob("*.tfrecord")))).as_numpy_iterator())
+    assert len(rows) == len(whole)
+    for number, row in enumerate(rows):
+        feature, wanted = tf.train.Example.FromString(row).features.feature, whole[number]
+        assert set(feature) == set(wanted) | {
+            f"{name}/shape" for name, value in wanted.items() if type(value) is not str
+        }
+        for name in ("video", "inpainting", "text_ids"):
+            values = np.array(feature[name].int64_list.value).reshape(feature[f"{name}/shape"].int64_list.value)
+            np.testing.assert_array_equal(values, wanted[name])
+        assert feature["caption"].bytes_list.value[0].decode() == wanted["caption"]
+    main(["data", "stats", str(out), "--digests"])
+    assert "5 records" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "lm:nano", "--workdir", str(tmp_path / "run"), "--set", f"data.records={out}"])
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {out}: TFRecords, in which no record is found by its number, as training")
+    assert error.count("\n") == 1
+
+
 def test_on_beam_the_bytes_are_the_same_and_a_dry_run_does_nothing(films, whole, tmp_path, capsys):
     pytest.importorskip("apache_beam")
     prepare(films, tmp_path / "records", "--runner", "DirectRunner")

@@ -15,6 +15,7 @@ from videopoet_jax.cli.data_worker import ITEMS, make_worker, own_clips, view_ke
 
 EMBEDDINGS = ("", "float16", "float32")  # kept in records; float16 has more digits than bfloat16
 RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
+FORMS = ("array_record", "tfrecord")
 ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a path, which has one slash
 
 
@@ -37,6 +38,8 @@ ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a 
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True,
               help="Films of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True,
+              help="array_record is what training reads; tfrecord (tf.train.Example) is for others' code.")  # fmt: skip
 @click.option("--runner", type=click.Choice(RUNNERS), help="Apache Beam's; without it, this process does the work.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and make what the runner would be sent.")
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
@@ -52,6 +55,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
     from videopoet_jax.data import token_shards
+    from videopoet_jax.data.tfrecords import check_tensorflow
     from videopoet_jax.generate.pipeline import PARTS
     from videopoet_jax.pretrained import digest
     from videopoet_jax.structure import ESTIMATORS
@@ -63,6 +67,8 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         raise ValueError(
             f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
         )
+    if options["form"] == "tfrecord":
+        check_tensorflow()
     settings = beam_settings(runner, beam_options, dry_run) if runner else None
     needs = ("audio_levels", "text_length", "embeddings", "views", "tasks", *ESTIMATORS)
     config = load_config(spec, overrides, needs=tuple(f"data.{name}" for name in needs))
@@ -124,7 +130,7 @@ def planned(job: dict, config: Any) -> dict[str, Any]:
     """How many shards there are, of what, and all that the records depend on but the models."""
     settings = json.dumps(config.to_dict(), sort_keys=True, default=str)
     depends = {"settings": hashlib.sha256(settings.encode()).hexdigest()}
-    depends |= {name: job[name] for name in ("source", "split", "count", "batch_size", "shard_size")}
+    depends |= {name: job[name] for name in ("source", "split", "count", "batch_size", "shard_size", "form")}
     if job["source"] is None:
         total = len(own_clips(job, config))
         return depends | {"shards": -(-total // job["shard_size"]), "what": f"{total} clips of the config's data"}

@@ -79,7 +79,7 @@ def of_records(folder: Path, digests: bool) -> tuple[dict[str, Any], str]:
     from videopoet_jax.data.token_records import FIELDS, TokenSource
     from videopoet_jax.sequence import Layouts, pixel_frames
 
-    source = TokenSource(folder)
+    source = TokenSource(folder, by_number=False)
     if digests:
         source.check_digests()
     columns = dict(zip(FIELDS, np.asarray(source.index).T, strict=True))

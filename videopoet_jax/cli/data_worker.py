@@ -78,7 +78,7 @@ class Worker:
         from videopoet_jax.data.token_shards import report_of, write_shard
 
         out = Path(self.job["out"])
-        return report_of(out, number) or write_shard(out, number, self._records(number))
+        return report_of(out, number) or write_shard(out, number, self._records(number), self.job["form"])
 
     def _records(self, number: int) -> Iterator[Any]:
         from videopoet_jax.data.token_shards import Failure

@@ -75,6 +75,8 @@ def index_of(example: Mapping[str, Any]) -> tuple[int, ...]:
 class RecordFile:
     """One ArrayRecord file while it is written: what `meta.json` says of it, and its rows of the index."""
 
+    SUFFIX = "array_record"
+
     def __init__(self, path: Path) -> None:
         from array_record.python.array_record_module import ArrayRecordWriter  # a native library
 
@@ -83,9 +85,13 @@ class RecordFile:
 
     def write(self, example: Mapping[str, Any]) -> None:
         """Appends one example."""
+        self.append(example)
+        self.index.append(index_of(example))
+
+    def append(self, example: Mapping[str, Any]) -> None:
+        """To the file alone."""
         if self._writer.write(to_bytes(example)) is False or not self._writer.ok():
             raise RecordError(f"{self.path.parent}: the record cannot be written; is the disk full?")
-        self.index.append(index_of(example))
 
     def close(self, name: str) -> dict[str, Any]:
         """Ends the file, which will be called `name`; its entry in `meta.json`."""
@@ -153,13 +159,20 @@ class TokenSource:
     """Random access to the records of a directory, from any number of threads.
 
     `expect` names what `meta` must say, the digests of the tokenizers above all. `index` [records fields] has a row of
-    `FIELDS` for each record.
+    `FIELDS` for each record. Of TFRecords (`tfrecords`) there is no more than these and the digests: `by_number=False`.
     """
 
-    def __init__(self, directory: str | os.PathLike, expect: Mapping[str, Any] | None = None):
+    def __init__(
+        self, directory: str | os.PathLike, expect: Mapping[str, Any] | None = None, *, by_number: bool = True
+    ):
         self.directory = Path(directory)
-        body = _read_meta(self.directory)
+        body = read_meta(self.directory)
         self.meta, self.files = body["meta"], body["files"]
+        if by_number and not all(file["name"].endswith(RecordFile.SUFFIX) for file in self.files):
+            raise RecordError(
+                f"{self.directory}: TFRecords, in which no record is found by its number, as training does and our "
+                "tasks in SeqIO; make the directory with `videopoet data prepare --format array_record`."
+            )
         for name, value in (expect or {}).items():
             if self.meta.get(name) != value:
                 raise RecordError(
@@ -248,7 +261,8 @@ def _read_index(directory: Path, records: int) -> Int[np.ndarray, "n fields"]:
     return index
 
 
-def _read_meta(directory: Path) -> dict[str, Any]:
+def read_meta(directory: Path) -> dict[str, Any]:
+    """A directory's `meta.json`, checked."""
     path = directory / META
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, so this is no finished directory of records; tokenize again.")

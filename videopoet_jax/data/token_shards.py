@@ -1,7 +1,7 @@
 """Directories of token records that many processes write, a shard each, and go on writing after a stop.
 
     begin(out, plan)                   progress/plan.json: whoever goes on has the same plan, or is refused
-    write_shard(out, 7, records)       00007.array_record, progress/00007.npy, progress/00007.json, in this order
+    write_shard(out, 7, records)       00007.array_record (or .tfrecord), progress/00007.npy, progress/00007.json, so
     finish(out, 8, meta)               index.npy, failures.jsonl, meta.json; progress/ is gone: a TokenSource
 
 A shard that is there is whole, since files appear under their names when they are, and equal records make equal bytes:
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videopoet_jax.data.token_records import FIELDS, RecordFile, write_meta
+from videopoet_jax.data.tfrecords import FORMATS
+from videopoet_jax.data.token_records import FIELDS, write_meta
 from videopoet_jax.pretrained.files import write_atomically
 
 PROGRESS, PLAN, FAILURES = "progress", "plan.json", "failures.jsonl"
@@ -70,9 +71,11 @@ def size_of(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def write_shard(directory: Path, number: int, records: Iterable[Mapping[str, Any] | Failure]) -> dict[str, Any]:
-    """Writes a shard and returns its report; one without records has no file."""
-    progress, name = directory / PROGRESS, f"{number:05d}.array_record"
+def write_shard(
+    directory: Path, number: int, records: Iterable[Mapping[str, Any] | Failure], form: str = "array_record"
+) -> dict[str, Any]:
+    """Writes a shard, in a form of `FORMATS`, and returns its report; one without records has no file."""
+    progress, name = directory / PROGRESS, f"{number:05d}.{form}"
     temporary = directory / f".{name}.{os.getpid()}-{os.urandom(4).hex()}"
     failures: list[Failure] = []
     try:
@@ -81,7 +84,7 @@ def write_shard(directory: Path, number: int, records: Iterable[Mapping[str, Any
             if isinstance(record, Failure):
                 failures.append(record)
                 continue
-            file = file or RecordFile(temporary)
+            file = file or FORMATS[form](temporary)
             file.write(record)
         if file is not None:
             entry = file.close(name)
@@ -121,7 +124,7 @@ def finish(directory: Path, shards: int, meta: Mapping[str, Any]) -> dict[str, i
     if failures:
         lines = "".join(json.dumps(f._asdict(), ensure_ascii=False) + "\n" for f in failures)
         (directory / FAILURES).write_text(lines, encoding="utf-8")
-    for stray in directory.glob(".*.array_record.*"):  # of workers that were killed
+    for stray in directory.glob(".*record.*"):  # of workers that were killed
         stray.unlink()
     write_meta(directory, [reports[number]["file"] for number in whole], index, meta)
     shutil.rmtree(directory / PROGRESS)
