@@ -1,11 +1,12 @@
-"""How much of a training step is padding: groups of equal length, SeqIO's packing, rows as long as the longest?
+"""How much of a training step is padding: groups of equal length, packing (ours, SeqIO's), rows as long as the longest?
 
-    python tests/benchmarks/padding.py [STEPS [PACKED]]          # needs the extra `data`; half a minute
+    python tests/benchmarks/padding.py [STEPS [PACKED]]          # needs the extra `data`; a minute
 
 All tasks equally often, pictures and clips of 17 and 41 frames, square and portrait, half of them silent, captions of 1
-to 64 pieces: the paper's shapes. All three see the same stream of sequences, that of the groups' own schedule; SeqIO
-packs PACKED of them, shuffled, into rows as long as the longest. Prints a JSON line {name, padding, rows, sequences}
-for each, and one for text slots that stay empty, which no way of batching takes away.
+to 64 pieces: the paper's shapes. All see one stream of sequences, that of the groups' own schedule. Both packings fill
+rows as long as the longest: SeqIO's with PACKED of the sequences, shuffled, as they come; ours (`data.packing`) in a
+turn that has each length as often as the stream has. Prints a JSON line {name, padding, rows, sequences} for each, and
+one for text slots that stay empty, which no way of batching takes away.
 """
 
 import itertools
@@ -17,6 +18,7 @@ import numpy as np
 
 from videopoet_jax.data import grouping
 from videopoet_jax.data.loader import Part, Stream, mixture
+from videopoet_jax.data.packing import pack
 from videopoet_jax.data.task_batches import kinds_of
 from videopoet_jax.data.views import VIEWS
 from videopoet_jax.sequence import TASKS, Layouts, Vocabulary
@@ -94,6 +96,10 @@ def main(steps: str = "2000", count: str = "4000") -> None:
 
     line(f"{GROUPS} groups", 1 - lengths.sum() / computed, rows, len(lengths))
     line("SeqIO's packing", 1 - some.sum() / (made * longest), made, len(some))
+    each, counts = np.unique(lengths, return_counts=True)
+    turn = pack([grouping.Kind(*kind) for kind in zip(each.tolist(), counts.tolist(), strict=True)], longest)
+    held = np.array([each[number] for row in turn for number in row])
+    line("our packing", 1 - held.sum() / (len(turn) * longest), len(turn), len(held))
     line("rows as long as the longest", 1 - lengths.mean() / longest, len(lengths), len(lengths))
     line("text slots that stay empty", empty / computed, rows, len(lengths))
 

@@ -54,11 +54,16 @@ class Stream(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What batches of one shape are made of; `weight` is its share of the batches, relative to the others'."""
+    """What batches of one shape are made of; `weight` is its share of the batches, relative to the others'.
+
+    A row is an example of one of the streams, or what `blend` makes of all their examples; `name` says what that is.
+    """
 
     streams: Sequence[Stream]
     weight: float
     batch_size: int
+    blend: Callable[[Sequence[Source]], Source] | None = None
+    name: str = ""
 
 
 class _Examples:
@@ -93,7 +98,7 @@ class _Rows:
     `batches of 4, process 1 of 2: rows 0 1 2 3 … → rows 2 3 6 7 … of all`
     """
 
-    def __init__(self, rows: grain.MapDataset, batch_size: int, process: int, processes: int):
+    def __init__(self, rows: Source, batch_size: int, process: int, processes: int):
         self._all, self._batch_size, self._own = rows, batch_size, batch_size // processes
         self._first = self._own * process
 
@@ -124,7 +129,12 @@ def _batches(
         key = zlib.crc32(f"{seed}/{number}/{place}".encode() if place else f"{seed}/{number}".encode())
         examples = _Examples(stream, place, key=key, shuffle=shuffle, num_epochs=num_epochs)
         rows.append(grain.MapDataset.source(examples))
-    blend = rows[0] if len(rows) == 1 else grain.MapDataset.mix(rows, [stream.weight for stream in part.streams])
+    if part.blend is not None:
+        blend = part.blend(rows)
+    elif len(rows) == 1:
+        blend = rows[0]
+    else:
+        blend = grain.MapDataset.mix(rows, [stream.weight for stream in part.streams])
     if len(blend) < size:
         raise ValueError(f"{len(blend)} examples for batch_size {size}: not one batch; choose at most {len(blend)}.")
     own = grain.MapDataset.source(_Rows(blend, size, process, processes))
@@ -217,6 +227,7 @@ def mixture(
                 "shuffle": shuffle,
                 "num_epochs": num_epochs,
             }
+            | ({"name": part.name} if part.name else {})
         )
     dataset = datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, [part.weight for part in parts])
     return Loader(dataset, spec, num_threads=num_threads, prefetch=prefetch)
