@@ -31,7 +31,7 @@ def naive(q, k, v, mask):
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_attention_against_numpy(kv_heads):
     q, k, v = qkv(g=kv_heads)
-    mask = prefix_mask(jnp.array([2, 3]), jnp.ones((2, 5), bool), 0, 5)
+    mask = prefix_mask(jnp.array([[2], [3]]), jnp.ones((2, 5), bool), 0, 5)
     assert_allclose(attend(q, k, v, mask), naive(q, k, v, np.asarray(mask)), atol=1e-5)
 
 
@@ -46,7 +46,7 @@ def module_and_params(kv_heads=2):
     module = Attention(heads=4, kv_heads=kv_heads, head_dim=8, epsilon=1e-6, output_scale=1.0, dtype="float32")
     x = jax.random.normal(jax.random.key(1), (2, 6, 16))
     angles = rotary_angles(jnp.arange(6)[None, :, None] * jnp.ones((2, 1, 3), int), (4, 2, 2), (100.0, 10.0, 10.0))
-    mask = prefix_mask(jnp.array([2, 3]), jnp.ones((2, 6), bool), 0, 6)
+    mask = prefix_mask(jnp.array([[2], [3]]), jnp.ones((2, 6), bool), 0, 6)
     params = nn.meta.unbox(module.init(jax.random.key(2), x, angles, mask))
     return module, params, x, angles, mask
 

@@ -75,7 +75,7 @@ def abstract(model: PrefixLM) -> Any:
 
     def init():
         ids, places = jnp.zeros((1, 8), int), jnp.zeros((1, 8, 4), int)
-        tokens = Tokens(ids, ids, places, places, jnp.ones((1, 8, 8), bool), jnp.zeros((1, 4, model.text_dim)))
+        tokens = Tokens(ids, ids, places, places, jnp.ones((1, 8, 8), bool), jnp.zeros((1, 4, model.text_dim)), ids)
         return model.init(jax.random.key(0), tokens)
 
     return jax.eval_shape(init)["params"]

@@ -47,7 +47,7 @@ def fourier_features(positions: Int[Array, "b n 3"], octaves: tuple[int, ...]) -
     return jnp.concatenate(features, axis=-1)
 
 
-def shift_left(positions: Int[Array, "b n 4"]) -> Int[Array, "b n 4"]:
+def shift_left(positions: Int[Array, "b n *c"]) -> Int[Array, "b n *c"]:
     """Each token's next position; the last keeps its own: `p0 p1 p2 → p1 p2 p2`."""
     return jnp.concatenate([positions[:, 1:], positions[:, -1:]], axis=1)
 

@@ -25,7 +25,7 @@ from videopoet_jax.layers.positions import shift_left
 from videopoet_jax.layers.sampling import Sampling, draw
 from videopoet_jax.lm import logits
 from videopoet_jax.lm.tables import factor_codes, join_factors
-from videopoet_jax.lm.transformer import Batch, PrefixLM, Tokens, text_valid
+from videopoet_jax.lm.transformer import Batch, PrefixLM, Tokens, text_index, text_valid
 from videopoet_jax.sequence.grid import AUDIO_CODES
 from videopoet_jax.sequence.layout import CODES, Layout, Segment
 from videopoet_jax.sequence.vocabulary import AUDIO_OFFSET, TEXT_OFFSET, VISUAL_OFFSET
@@ -46,6 +46,7 @@ class Prompt:
     prefix_length: Int[Array, " r"]
     valid: Bool[Array, "r n"]
     text: Float[Array, "r l c"]
+    text_index: Int[Array, "r n"]
 
 
 @flax.struct.dataclass
@@ -70,8 +71,9 @@ def forward(
         table=part(prompt.table),
         positions=part(prompt.positions),
         next_positions=part(prompt.next_positions),
-        mask=prefix_mask(prompt.prefix_length, prompt.valid[:, :seen], start, length),
+        mask=prefix_mask(prompt.prefix_length[:, None], prompt.valid[:, :seen], start, length),
         text=prompt.text,
+        text_index=part(prompt.text_index),
     )
     hidden, cache = model.apply({"params": params}, tokens, state.cache, start)
     return state.replace(cache=cache, hidden=hidden[:, -1])
@@ -163,6 +165,7 @@ def _prompt(batch: Batch, guided: bool) -> Prompt:
         prefix_length=both(batch["prefix_length"]),
         valid=jnp.concatenate([text_valid(batch, batch[mask]) for _, mask in sides]),
         text=jnp.concatenate([batch[text] for text, _ in sides]),
+        text_index=both(text_index(batch, batch["text_mask"].shape[-1])),
     )
 
 

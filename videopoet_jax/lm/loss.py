@@ -141,7 +141,10 @@ def token_totals(
     weights: Float[Array, "b n"],
     chunk: int,
 ) -> dict[str, Totals]:
-    """Each head's sums over a batch of whole sequences; `chunk` positions of every row at a time."""
+    """Each head's sums over a batch of whole sequences; `chunk` positions of every row at a time.
+
+    Where several share a row, the last token of one scores nothing: the first of the next is of a prefix, of no weight.
+    """
     size = min(chunk, hidden.shape[1] - 1)
 
     def chunks(x: Array) -> Array:
@@ -181,12 +184,12 @@ def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Float[Array, ""]]:
     return metrics
 
 
-def _dropped(batch: Batch, rate: float, key: Array) -> Bool[Array, "b 1"]:
-    return jax.random.bernoulli(key, rate, (batch["text_ids"].shape[0],))[:, None]
+def _dropped(batch: Batch, rate: float, key: Array) -> Bool[Array, "b *s 1"]:
+    return jax.random.bernoulli(key, rate, batch["text_ids"].shape[:-1])[..., None]
 
 
-def drop_condition(batch: Batch, rate: float, key: Array) -> tuple[Int[Array, "b l"], Bool[Array, "b l"]]:
-    """The batch's text, and in a share `rate` of the rows the empty prompt's; guidance needs a model of both."""
+def drop_condition(batch: Batch, rate: float, key: Array) -> tuple[Int[Array, "b *s l"], Bool[Array, "b *s l"]]:
+    """The batch's texts, and of a share `rate` of the sequences the empty prompt's; guidance needs a model of both."""
     dropped = _dropped(batch, rate, key)
     ids = jnp.where(dropped, batch["empty_text_ids"], batch["text_ids"])
     return ids, jnp.where(dropped, batch["empty_text_mask"], batch["text_mask"])
@@ -208,10 +211,10 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
 
     Returns:
         `loss_fn(params, extra, batch, keys) → (loss, Aux)`. `extra[FROZEN]["text_encoder"]` are the text parameters.
-        The batch is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it. If it brings
-        `text_embedding` [b l c], nothing is embedded, and `extra[FROZEN]["empty_text"]` [1 c] is the empty prompt's.
-        `keys("condition_drop")` decides here, on the device, which rows lose their text, so that the data stay the
-        same in every epoch.
+        The batch is `sequence.assemble`'s with `empty_text_ids`, `empty_text_mask` [b l] beside it, or packed
+        (`data/packing.py`). If it brings `text_embedding` [b l c], nothing is embedded, and
+        `extra[FROZEN]["empty_text"]` [1 c] is the empty prompt's. `keys("condition_drop")` decides here, on the
+        device, which sequences lose their text, so that the data stay the same in every epoch.
     """
     model, settings = PrefixLM(**config.model), config.loss
 
@@ -221,7 +224,9 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
         if "text_embedding" in batch:
             text = drop_embedding(batch, extra[FROZEN]["empty_text"], rate, key)
         else:
-            text = jax.lax.stop_gradient(text_embed(extra[FROZEN]["text_encoder"], text_ids, text_mask))
+            each = (x.reshape(-1, x.shape[-1]) for x in (text_ids, text_mask))
+            text = jax.lax.stop_gradient(text_embed(extra[FROZEN]["text_encoder"], *each))
+            text = text.reshape(*text_ids.shape, text.shape[-1])
         hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, text_mask))
         tokens = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
         totals = token_totals(model, params["output"], hidden, *tokens, settings.chunk)

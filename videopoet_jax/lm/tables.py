@@ -96,7 +96,10 @@ class InputTables(nn.Module):
         text_index: Int[Array, "b n"],
         text: Float[Array, "b l text_dim"],
     ) -> Float[Array, "b n d"]:
-        """Each position's embedding from its own table; where the table is 3, `text[text_index]` projected."""
+        """Each position's embedding from its own table; where the table is 3, `text[text_index]` projected.
+
+        Elsewhere `text_index` is any that there is.
+        """
         each = factor_codes(self.vocabulary.visual_codes, self.visual_factors)
         tables = _table_params(self)
         kernel_init = partitioned(nn.initializers.variance_scaling(1.0, "fan_in", "normal"), None, "embed")
@@ -111,8 +114,7 @@ class InputTables(nn.Module):
         audio = rows(ids - AUDIO_OFFSET, AUDIO, tables["audio"]) if "audio" in tables else 0.0
         special = rows(special_text_rows(ids), SPECIAL_TEXT, tables["special_text"])
         slots = jnp.einsum("blc,cd->bld", text.astype(self.dtype), kernel.astype(self.dtype))
-        index = jnp.where(table == TEXT_EMBEDDING, text_index, 0)
-        from_text = jnp.take_along_axis(slots, index[..., None], axis=1)
+        from_text = jnp.take_along_axis(slots, text_index[..., None], axis=1)
         kinds = {SPECIAL_TEXT: special, VISUAL: visual, AUDIO: audio, TEXT_EMBEDDING: from_text}
         x = sum(jnp.where((table == kind)[..., None], value, 0.0) for kind, value in kinds.items())
         return constrain(x.astype(self.dtype), "batch", "length", "activation_embed")

@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from videopoet_jax.layers.attention import Attention, Cache, empty_cache
-from videopoet_jax.layers.masks import prefix_mask
+from videopoet_jax.layers.masks import prefix_mask, same_sequence
 from videopoet_jax.layers.mlp import SwiGLU
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
@@ -26,7 +26,8 @@ from videopoet_jax.parallel.axes import constrain
 from videopoet_jax.sequence.layout import MODALITIES
 from videopoet_jax.sequence.vocabulary import TEXT_EMBEDDING, Vocabulary
 
-Batch = Mapping[str, Array | np.ndarray]  # stacked examples of `sequence.assemble`
+# Stacked examples of `sequence.assemble`, or rows of several of them: `data/packing.py` says what differs.
+Batch = Mapping[str, Array | np.ndarray]
 
 # What the backward pass keeps of a layer; the rest is computed again.
 REMAT = {
@@ -43,7 +44,8 @@ class Tokens:
     Attributes:
         positions: (t, h, w, modality); `next_positions` are those of the tokens to predict.
         mask: which of the `j` first positions of the sequence each of these may see.
-        text: embeddings of the whole text; a slot finds its own by its t.
+        text: embeddings of the whole text, or of all texts of a row.
+        text_index: where in it a text slot finds its own; 0 elsewhere.
     """
 
     ids: Int[Array, "b n"]
@@ -52,27 +54,43 @@ class Tokens:
     next_positions: Int[Array, "b n 4"]
     mask: Bool[Array, "b n j"]
     text: Float[Array, "b l c"]
+    text_index: Int[Array, "b n"]
 
 
-def text_valid(batch: Batch, text_mask: Bool[Array, "b l"]) -> Bool[Array, "b n"]:
+def segments(batch: Batch) -> Int[Array, "b n"]:
+    """Which sequence of its row a position is of, from 1 on; 0 is padding behind several. Alone, a row is all 1."""
+    return jnp.broadcast_to(jnp.asarray(batch.get("segment", 1)), batch["ids"].shape)
+
+
+def text_index(batch: Batch, slots: int) -> Int[Array, "b n"]:
+    """Where each text slot finds its own among the texts of its row, `slots` each, one for each sequence: by its t."""
+    own = jnp.asarray(batch["positions"])[..., 0] + slots * (segments(batch) - 1)
+    return jnp.where(jnp.asarray(batch["table"]) == TEXT_EMBEDDING, own, 0)
+
+
+def text_valid(batch: Batch, text_mask: Bool[Array, "b *s l"]) -> Bool[Array, "b n"]:
     """Positions that may be seen: all but padding; text slots by `text_mask`, which may have been dropped."""
+    index, shown = text_index(batch, text_mask.shape[-1]), text_mask.reshape(text_mask.shape[0], -1)
     slots = jnp.asarray(batch["table"]) == TEXT_EMBEDDING
-    index = jnp.where(slots, batch["positions"][..., 0], 0)
-    return jnp.where(slots, jnp.take_along_axis(text_mask, index, axis=1), batch["valid"])
+    return jnp.where(slots, jnp.take_along_axis(shown, index, axis=1), batch["valid"])
 
 
-def whole_sequence(batch: Batch, text: Float[Array, "b l c"], text_mask: Bool[Array, "b l"]) -> Tokens:
-    """The tokens of a training batch (its fields: `sequence.assemble`)."""
+def whole_sequence(batch: Batch, text: Float[Array, "b *s l c"], text_mask: Bool[Array, "b *s l"]) -> Tokens:
+    """The tokens of a training batch. Of `s` sequences that share a row none knows of the others."""
     ids, table, positions, prefix_length = (
         jnp.asarray(batch[name]) for name in ("ids", "table", "positions", "prefix_length")
     )
+    (rows, n), segment = ids.shape, segments(batch)
+    mask = prefix_mask(prefix_length.reshape(rows, -1), text_valid(batch, text_mask), 0, n) & same_sequence(segment)
+    ends = (segment != shift_left(segment))[..., None]
     return Tokens(
         ids=ids,
         table=table,
         positions=positions,
-        next_positions=shift_left(positions),
-        mask=prefix_mask(prefix_length, text_valid(batch, text_mask), 0, ids.shape[1]),
-        text=text,
+        next_positions=jnp.where(ends, positions, shift_left(positions)),
+        mask=mask,
+        text=text.reshape(rows, -1, text.shape[-1]),
+        text_index=text_index(batch, text_mask.shape[-1]),
     )
 
 
@@ -158,7 +176,7 @@ class PrefixLM(nn.Module):
         """Hidden states, each scoring the token *after* its own, and the cache with these tokens written at `start`."""
         tables = InputTables(self.vocabulary, self.visual_factors, self.width, self.dtype, name="input")
         place = PositionEmbedding(self.width, self.modalities, self.place_octaves, self.dtype, name="positions")
-        x = tables(tokens.ids, tokens.table, tokens.positions[..., 0], tokens.text)
+        x = tables(tokens.ids, tokens.table, tokens.text_index, tokens.text)
         x = constrain(x + place(tokens.positions, tokens.next_positions), "batch", "length", "activation_embed")
         angles = rotary_angles(tokens.positions[..., :3], self.rotary_sections, self.rotary_bases)
         block = Block
