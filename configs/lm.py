@@ -69,6 +69,7 @@ def _paper() -> ConfigDict:
                 embeddings="",  # "float16" or "float32": records keep what T5 makes of captions, and no step runs it
                 tokens=0,  # ours: of a step, in as many rows as hold them; 0: train.batch_size rows of any length
                 groups=24,  # ours: shapes of batches at most, each compiled; all tasks in five sizes then pad 0.9 %
+                packing=0,  # ours: tokens of a row that several sequences share, all rows of one shape; 0: groups
                 mixture="",  # a name of sequence/mixtures.py, in place of `tasks`
                 tasks=dict(  # [VP] 20 % for each video task of the ablation; the shares here are ours
                     text_to_video=0.4,

@@ -229,5 +229,10 @@ def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
         np.testing.assert_allclose(value, kept[name], rtol=2**-8)  # bfloat16
     assert any(np.abs(kept[name] - last[name]).max() > 1e-5 for name in kept)  # the average, not the last step
     assert any(np.abs(kept[name] - initial[name]).max() > 1e-5 for name in kept)
-    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(np.isfinite(record["loss"]) for record in losses if "loss" in record)
+    two_tasks = 'data.tasks={"text_to_video": 1.0, "text_to_image": 1.0}'
+    packed = (f"data.held_out={records}", two_tasks, "data.packing=500")
+    train("lm:nano", tmp_path / "packed", *tiny, *TRAIN, f"data.records={records}", *packed)
+    for folder in ("run", "packed"):
+        losses = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+        assert all(np.isfinite(record["loss"]) for record in losses if "loss" in record)
+    assert {"eval/loss_text_to_video", "eval/loss_text_to_image"} <= set().union(*losses)  # each by itself, unpacked

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
 from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
@@ -174,6 +174,49 @@ def test_kept_embeddings_fill_their_slots_and_nothing_stands_in_the_others(sourc
         assert example["text_mask"].sum() == filled
 
 
+def test_a_packed_row_is_its_examples_alone_one_behind_the_other(source):
+    loader, seen = batches(source, packing=400), set()
+    (part,) = loader.get_state()["spec"]
+    kinds = [kind for task in TASKS for kind in kinds_of(source.index, VIEWS, {task: 1.0}, layouts())]
+    assert [s["examples"] for s in part["streams"]] == [len(kind.records) for kind in kinds]
+    for batch in itertools.islice(loader, 40):
+        assert batch["ids"].shape == batch["segment"].shape == (4, 400)
+        for row in range(4):
+            example, start = {key: values[row] for key, values in batch.items()}, 0
+            for place, (number, stream) in enumerate(zip(example["example"], example["stream"], strict=True)):
+                if stream < 0:
+                    assert not example["text_mask"][place:].any()
+                    break
+                kind = kinds[stream]
+                alone = assemble(kind.layout, whole(source[int(kind.records[number])], kind.layout))
+                end = start + kind.layout.length
+                for name in ("ids", "table", "positions", "weights", "valid"):
+                    assert_array_equal(example[name][start:end], alone[name])
+                assert np.all(example["segment"][start:end] == place + 1)
+                assert np.all(example["prefix_length"][start:end] == start + alone["prefix_length"])
+                for name in ("text_ids", "text_mask"):
+                    assert_array_equal(np.trim_zeros(example[name][place], "b"), np.trim_zeros(alone[name], "b"))
+                start = end
+                seen.add(kind.layout.task.name)
+            for name in ("ids", "valid", "segment", "weights"):
+                assert not example[name][start:].any()
+    assert seen == set(TASKS)
+
+
+def test_packed_rows_have_the_kinds_of_their_rates_with_hardly_any_padding(source):
+    """As many sequences of each as groups would give: steps by its rate, and in a step as many as its tokens hold."""
+    loader = batches(source, packing=400, num_threads=0)
+    (part,) = loader.get_state()["spec"]
+    weights = np.array([stream["weight"] for stream in part["streams"]])
+    kinds = [kind for task in TASKS for kind in kinds_of(source.index, VIEWS, {task: 1.0}, layouts())]
+    assert_array_equal(weights, [kind.rate * (2_000 // kind.layout.length // 2 * 2) for kind in kinds])
+    run = [loader[number] for number in range(150)]
+    drawn = np.concatenate([batch["stream"][batch["stream"] >= 0] for batch in run])
+    shares = np.bincount(drawn, minlength=len(kinds)) / len(drawn)
+    assert_allclose(shares, weights / weights.sum(), atol=0.002)  # of a whole turn they are exact: test_packing.py
+    assert np.mean([(batch["segment"] == 0).mean() for batch in run]) < 0.02
+
+
 def test_sequences_go_back_to_the_codes_of_their_record(source):
     """Every task: record → batch → codes, with nothing known but what the layout says."""
     for name in TASKS:
@@ -195,22 +238,33 @@ def test_few_shapes_and_all_of_them_are_known_before_the_first_batch(source):
 
 def test_a_changed_mixture_is_refused(source):
     state = batches(source).get_state()
-    for change in ({"most_groups": 3}, {"tokens": 3_000}, {"rates": dict.fromkeys(TASKS, 1.0) | {"captioning": 2.0}}):
+    for change in (
+        {"packing": 400},
+        {"most_groups": 3},
+        {"tokens": 3_000},
+        {"rates": dict.fromkeys(TASKS, 1.0) | {"captioning": 2.0}},
+    ):
         with pytest.raises(ValueError, match="must be the same to go on"):
             batches(source, **change).set_state(state)
+    state = batches(source, packing=400).get_state()
+    for change in ({"packing": 401}, {"tokens": 3_000}, {"rates": dict.fromkeys(TASKS, 1.0) | {"captioning": 2.0}}):
+        with pytest.raises(ValueError, match="must be the same to go on"):
+            batches(source, **({"packing": 400} | change)).set_state(state)
 
 
+@pytest.mark.parametrize("packing", [0, 400])
 @pytest.mark.parametrize(("count", "stop"), [(60, 23), pytest.param(1_000, 437, marks=pytest.mark.slow)])
-def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, count, stop):
-    """To the byte; hosts draw the same group without talking, and each makes its own rows."""
-    one = [digest(batch) for batch in itertools.islice(batches(source), count)]
-    assert [digest(batch) for batch in itertools.islice(batches(source), count)] == one
-    begun = batches(source)
+def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, count, stop, packing):
+    """To the byte; hosts draw the same group, or rows, without talking, and each makes its own rows."""
+    made = functools.partial(batches, source, packing=packing)
+    one = [digest(batch) for batch in itertools.islice(made(), count)]
+    assert [digest(batch) for batch in itertools.islice(made(), count)] == one
+    begun = made()
     first = [digest(batch) for batch in itertools.islice(begun, stop)]
-    resumed = batches(source)
+    resumed = made()
     resumed.set_state(json.loads(json.dumps(begun.get_state())))
     assert first + [digest(batch) for batch in itertools.islice(resumed, count - stop)] == one
-    hosts = [itertools.islice(batches(source, process=p, processes=2), count) for p in range(2)]
+    hosts = [itertools.islice(made(process=p, processes=2), count) for p in range(2)]
     joined = [{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in zip(*hosts, strict=True)]
     assert [digest(batch) for batch in joined] == one
 

@@ -48,8 +48,8 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 
 def language_model(config: ConfigDict) -> Recipe:
-    """Token records → sequences, a batch of one group at a time; the text encoder runs, frozen, inside the step, unless
-    the records keep its embeddings."""
+    """Token records → sequences, in groups or packed; the text encoder runs, frozen, inside the step, unless the records
+    keep its embeddings."""
     from videopoet_jax.cli.data_worker import view_keys
     from videopoet_jax.data.task_batches import one_task_each, task_batches
     from videopoet_jax.data.token_records import TokenSource
@@ -91,7 +91,13 @@ def language_model(config: ConfigDict) -> Recipe:
         loss_fn=make_loss(config, embed),
         extra=extra,
         batches=task_batches(
-            source, rates, layouts, rows=functools.partial(rows_of, config), seed=config.seed, **mixed
+            source,
+            rates,
+            layouts,
+            packing=data.packing,
+            rows=functools.partial(rows_of, config),
+            seed=config.seed,
+            **mixed,
         ),
         preview=preview,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),

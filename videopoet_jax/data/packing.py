@@ -170,4 +170,6 @@ def packed_row(examples: Sequence[Example], length: int, texts: int) -> Example:
 
 def padded(values: np.ndarray, length: int, fill: int = 0) -> np.ndarray:
     """`fill` behind; 0 is `<pad>`, of no weight, that may not be seen."""
-    return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
+    out = np.full((length, *values.shape[1:]), fill, values.dtype)  # `np.pad` took half of an example's time
+    out[: len(values)] = values
+    return out

@@ -2,13 +2,17 @@
 
     records          kinds: one layout each                        groups (grouping.py)      batches
     index, rates  →  task × size × sound × room for text, with  →  of neighbouring       →   {"ids": [rows length], …}
-                     the records that will do                      lengths                   of one group each
+                     the records that will do                      lengths                   of one group each,
+                                                                   or rows that several      or all of one shape
+                                                                   share (packing.py)
 
 A clip without sound, or with a short caption, makes a shorter sequence of the same task; a task's rate is shared among
 its kinds by how many records each has. What a group pads is `<pad>`, which nothing sees and no loss counts.
 """
 
+import functools
 import logging
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +21,7 @@ from jaxtyping import Int
 
 from videopoet_jax.data import grouping
 from videopoet_jax.data.loader import Loader, Part, Stream, mixture
+from videopoet_jax.data.packing import PackedRows, pack, padded
 from videopoet_jax.data.token_records import FIELDS, RecordError, TokenSource
 from videopoet_jax.sequence import Layout, Layouts, Task, assemble, get_task, pixel_frames
 
@@ -157,17 +162,10 @@ def example_of(
         example = assemble(layout, wanted)
         sizes = {name: length for name in ("ids", "table", "positions", "weights", "valid")}
         sizes |= {name: text_length for name in TEXTS}
-        padded = {name: _padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
-        return constants | padded
+        filled = {name: padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
+        return constants | filled
 
     return make
-
-
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    """Zeros behind: `<pad>`, of no weight, that may not be seen."""
-    padded = np.zeros((length, *values.shape[1:]), values.dtype)  # `np.pad` took half of an example's time
-    padded[: len(values)] = values
-    return padded
 
 
 def task_batches(
@@ -176,6 +174,7 @@ def task_batches(
     layouts: Layouts,
     *,
     most_groups: int,
+    packing: int = 0,
     rows: Callable[[int], int],
     constants: Callable[[int], Mapping[str, np.ndarray]],
     seed: int,
@@ -185,30 +184,40 @@ def task_batches(
 
     Args:
         most_groups: shapes of batches that there may be.
-        rows: length of a group → rows of its batches.
+        packing: tokens of a row that several sequences share, instead of groups; there are as many of a kind as groups
+            of its very length would hold. 0: a sequence a row.
+        rows: length of rows → how many a batch has.
         constants: text slots → what every example has too, the empty prompt's pieces say.
         options: of `loader.mixture`.
     """
-    parts, damage = [], Damage(len(source))
-    for length, text_length, members in _groups(source, rates, layouts, most_groups):
-        fixed = constants(text_length)
+    kinds, damage = kinds_of(source.index, source.meta["keys"], rates, layouts), Damage(len(source))
+
+    def stream(kind: Kind, weight: float, length: int, text_length: int, place: str) -> Stream:
+        make = example_of(kind.layout, length, text_length, constants(text_length))
+        name = f"{kind.layout.task.name}, {kind.layout.length} tokens {place}"
+        return Stream(Examples(source, kind.records, make, damage), weight, name=name)
+
+    if packing:
+        text_length = max(kind.layout.text_length for kind in kinds)
+        weights = [kind.rate * rows(kind.layout.length) for kind in kinds]
+        lengths = [kind.layout.length for kind in kinds]
+        turn = pack([*map(grouping.Kind, lengths, weights)], packing)
         streams = [
-            Stream(
-                Examples(source, kind.records, example_of(kind.layout, length, text_length, fixed), damage),
-                kind.rate,
-                name=f"{kind.layout.task.name}, {kind.layout.length} tokens of {length}",
-            )
-            for kind in members
+            stream(kind, weight, length, text_length, f"in rows of {packing}")
+            for kind, weight, length in zip(kinds, weights, lengths, strict=True)
         ]
+        name = f"{len(turn)} rows, CRC-32 {zlib.crc32(repr(turn).encode()):08x}"
+        blend = functools.partial(PackedRows, turn, packing)
+        return mixture([Part(streams, 1.0, rows(packing), blend, name)], seed=seed, **options)
+    parts = []
+    for length, text_length, members in _groups(kinds, most_groups):
+        streams = [stream(kind, kind.rate, length, text_length, f"of {length}") for kind in members]
         parts.append(Part(streams, sum(kind.rate for kind in members), rows(length)))
     return mixture(parts, seed=seed, **options)
 
 
-def _groups(
-    source: TokenSource, rates: Mapping[str, float], layouts: Layouts, most_groups: int
-) -> Iterator[tuple[int, int, list[Kind]]]:
+def _groups(kinds: Sequence[Kind], most_groups: int) -> Iterator[tuple[int, int, list[Kind]]]:
     """(tokens, text slots, kinds) of each group."""
-    kinds = kinds_of(source.index, source.meta["keys"], rates, layouts)
     for group in grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups):
         members = [kinds[number] for number in group.kinds]
         yield group.length, max(kind.layout.text_length for kind in members), members
@@ -229,7 +238,8 @@ def one_task_each(
     records the first ones come again.
     """
     found: dict[str, tuple[float, Example]] = {}
-    for length, text_length, members in _groups(source, rates, layouts, most_groups):
+    kinds = kinds_of(source.index, source.meta["keys"], rates, layouts)
+    for length, text_length, members in _groups(kinds, most_groups):
         for kind in members:
             name, make = kind.layout.task.name, example_of(kind.layout, length, text_length, constants(text_length))
             if kind.rate > found.get(name, (0.0,))[0]:

@@ -195,7 +195,7 @@ def drop_condition(batch: Batch, rate: float, key: Array) -> tuple[Int[Array, "b
     return ids, jnp.where(dropped, batch["empty_text_mask"], batch["text_mask"])
 
 
-def drop_embedding(batch: Batch, empty: Float[Array, "one c"], rate: float, key: Array) -> Float[Array, "b l c"]:
+def drop_embedding(batch: Batch, empty: Float[Array, "one c"], rate: float, key: Array) -> Float[Array, "b *s l c"]:
     """The same of embeddings that the batch brings, as records keep them; `empty` is that of the empty prompt."""
     kept = jnp.asarray(batch["text_embedding"])
     padded = jnp.zeros(kept.shape[-2:], kept.dtype).at[: len(empty)].set(empty)
