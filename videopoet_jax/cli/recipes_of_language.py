@@ -48,7 +48,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
 
 
 def language_model(config: ConfigDict) -> Recipe:
-    """Token records → sequences, in groups or packed; the text encoder runs, frozen, inside the step, unless the records
+    """Token records → sequences, in groups or packed; the text encoder runs, frozen, inside the step, unless records
     keep its embeddings."""
     from videopoet_jax.cli.data_worker import view_keys
     from videopoet_jax.data.task_batches import one_task_each, task_batches

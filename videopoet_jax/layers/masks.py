@@ -6,7 +6,7 @@ from jaxtyping import Bool, Int
 
 
 def prefix_mask(
-    prefix_length: Int[Array, "b #i"], valid: Bool[Array, "b j"], start: int | Int[Array, ""], queries: int
+    prefix_length: Int[Array, " b #i"], valid: Bool[Array, "b j"], start: int | Int[Array, ""], queries: int
 ) -> Bool[Array, "b i j"]:
     """Rows `start … start + queries` of a prefix language model's mask: all see the prefix, the output is causal.
 
