@@ -103,8 +103,8 @@ class HeldOut:
         self.true = [render("test", 1, i, num_frames=frames, height=height, width=width) for i in range(count)]
         self.rate = SAMPLE_RATE
         keys = sorted({key for task in tasks for key in task.keys(sound=False)} | {"video"})
-        data = SimpleNamespace(silence=True, audio_levels=s.audio_levels, text_length=s.text_length)
-        tokenize = TokenizeClips(resolve(model), BATCH, data, keys, SEED)
+        data = SimpleNamespace(silence=True, audio_levels=s.audio_levels, text_length=s.text_length, embeddings="")
+        tokenize = TokenizeClips(resolve(model), BATCH, data, keys, SEED, structure={})
         examples = [
             {"video": c.frames, "audio": c.audio, "has_audio": True, "caption": c.truth.caption, "number": i}
             for i, c in enumerate(self.true)
