@@ -13,9 +13,7 @@ steps=${2:-700}
 [[ $steps =~ ^[1-9][0-9]{0,6}$ ]] || fail "$steps steps: a whole number above 0 is needed."
 models=$run/models
 mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
-for part in video_tokenizer audio_tokenizer text_encoder; do # those that ship
-    [ -e "$models/$part/config.json" ] || cp -r "videopoet_jax/pretrained/nano/$part" "$models/$part"
-done
+shipped "$models" video_tokenizer audio_tokenizer text_encoder
 
 prepare() { # prepare SPLIT CLIPS: the records that all rows share
     [ -e "$run/$1/meta.json" ] ||

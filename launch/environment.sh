@@ -71,6 +71,16 @@ install_into_venv() {
     echo "Installed: $(du -sm "$VENV" | cut -f1) MB in $VENV."
 }
 
+# shipped FOLDER NAME …: those of the models that ship, copied into FOLDER.
+shipped() {
+    local folder=$1 name
+    shift
+    for name in "$@"; do
+        rm -rf "${folder:?}/$name"
+        cp -r "videopoet_jax/pretrained/nano/$name" "$folder/$name"
+    done
+}
+
 # The extra of setup.py that the machine's accelerator wants: cuda, tpu, or nothing.
 accelerator_extra() {
     local device

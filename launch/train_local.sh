@@ -28,17 +28,12 @@ train() { # train NAME CONFIG SHARE_OF_THE_TIME [options]
         --minutes "$(share "$part")" "$@"
 }
 
-shipped() { # shipped NAME: the model that ships, copied
-    rm -rf "${models:?}/$1"
-    cp -r "videopoet_jax/pretrained/nano/$1" "$models/$1"
-}
-
-shipped text_encoder # your captions are few
+shipped "$models" text_encoder # your captions are few
 train image_tokenizer video_tokenizer:local_image 0.12 --set "data.root=$clips"
 train video_tokenizer video_tokenizer:local 0.33 --set "data.root=$clips" --init "$models/image_tokenizer"
 if grep -q '"with_sound": 0' "$run/clips.json"; then
     echo "No sound in $clips: the sound tokenizer is the one that ships."
-    shipped audio_tokenizer
+    shipped "$models" audio_tokenizer
 else
     train audio_tokenizer audio_tokenizer:local 0.15 --set "data.root=$clips"
 fi

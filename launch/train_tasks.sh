@@ -14,23 +14,29 @@ steps=${2:-300}
 install_into_venv structure
 models=$run/models
 mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
-for part in video_tokenizer audio_tokenizer text_encoder; do # those that ship
-    [ -e "$models/$part/config.json" ] || cp -r "videopoet_jax/pretrained/nano/$part" "$models/$part"
-done
+shipped "$models" video_tokenizer audio_tokenizer text_encoder
 config=(--config lm:nano --set data.mixture=evenly --set model.text_pieces=1024)
-train=(--split train --clips 1500) held_out=(--split held_out --clips 64)
 if [ $# -eq 4 ]; then
-    train=(--input "$(absolute "$3")") held_out=(--input "$(absolute "$4")")
     config+=(--set data.source=folder)
 else
     config+=(--set "data.levels=(1,2)")
 fi
-for split in train held_out; do
-    declare -n source=$split
-    [ -e "$run/$split/meta.json" ] ||
-        .venv/bin/videopoet data prepare "${config[@]}" "${source[@]}" --models "$models" --out "$run/$split"
-    .venv/bin/videopoet data stats "$run/$split" --digests
-done
+
+prepare() { # prepare NAME [options]: the records of RUN/NAME, and what they hold
+    local name=$1
+    shift
+    [ -e "$run/$name/meta.json" ] ||
+        .venv/bin/videopoet data prepare "${config[@]}" --models "$models" --out "$run/$name" "$@"
+    .venv/bin/videopoet data stats "$run/$name" --digests
+}
+
+if [ $# -eq 4 ]; then
+    prepare train --input "$(absolute "$3")"
+    prepare held_out --input "$(absolute "$4")"
+else
+    prepare train --clips 1500
+    prepare held_out --split held_out --clips 64
+fi
 .venv/bin/videopoet train "${config[@]}" --set "data.records=$run/train" --set "data.held_out=$run/held_out" \
     --set train.batch_size=16 --set "train.steps=$steps" --workdir "$run/lm" --export "$models/lm" \
     --preview-every $((steps > 3 ? steps / 3 : 1))

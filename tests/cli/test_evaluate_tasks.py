@@ -5,7 +5,7 @@ import json
 from click.testing import CliRunner
 from PIL import Image
 
-from videopoet_jax.cli.evaluate_tasks import command, scored
+from videopoet_jax.cli.evaluate_tasks import command
 
 
 def test_tasks_are_scored_beside_copies_and_cheat(tmp_path):
@@ -18,7 +18,3 @@ def test_tasks_are_scored_beside_copies_and_cheat(tmp_path):
     ends = [scores[system]["frame_prediction_13"]["end"]["median"] for system in scores]
     assert ends[0] < 4 and ends[1] < 2 and ends[2] > 4  # trained; what tokenizers leave of the truth; held still
     assert Image.open(sheet).height > 2 * 64
-
-
-def test_what_can_be_scored_is_scored_by_default():
-    assert scored(("text_to_video", "stylization", "frame_prediction_9")) == ["text_to_video", "frame_prediction_9"]

@@ -8,7 +8,7 @@ import pytest
 from videopoet_jax.data import moving_digits as world
 from videopoet_jax.data import painting
 from videopoet_jax.evaluate.digit_table import Rate, Sample
-from videopoet_jax.evaluate.digit_tasks import Case, cheat, median, scorer_of, summary, to_json, to_markdown
+from videopoet_jax.evaluate.digit_tasks import Case, cheat, is_scored, scorer_of, summary, to_json, to_markdown
 
 RATE = 16_000
 TASKS = (
@@ -20,8 +20,10 @@ TASKS = (
 def case_of(task, index=0):
     clip = world.render("test", 1, index)
     holes = {"inpainting": painting.inpainting, "outpainting": painting.outpainting}
-    hole = holes[task]("central", *clip.frames.shape[:3]) if task in holes else None
-    return Case(clip.truth.caption, clip.frames, clip.audio, RATE, hole)
+    painted = None
+    if task in holes:
+        painted = painting.paint(clip.frames, holes[task]("central", *clip.frames.shape[:3]))
+    return Case(clip.truth.caption, clip.frames, clip.audio, RATE, painted)
 
 
 def as_made(case, **changes):
@@ -55,13 +57,14 @@ def test_a_prediction_is_measured_where_it_ends():
 def test_painting_is_measured_on_what_of_the_digit_was_in_the_hole():
     case = case_of("inpainting")
     score = scorer_of("inpainting")
-    inside = case.hole & (case.frames.max(-1) >= 40)
+    hole = painting.inpainting("central", *case.frames.shape[:3])
+    inside = hole & (case.frames.max(-1) >= 40)
     faint = np.where(inside[..., None], case.frames // 2, case.frames)
-    elsewhere = np.where(case.hole[..., None], case.frames, 255 - case.frames)
+    elsewhere = np.where(hole[..., None], case.frames, 255 - case.frames)
     assert score(as_made(case), case)["decibels"] > 70
     assert score(as_made(case, frames=faint), case)["decibels"] < 12
     assert score(as_made(case, frames=elsewhere), case)["decibels"] > 70
-    unseen = case._replace(hole=np.zeros_like(case.hole))
+    unseen = case._replace(painted=case.frames)
     assert math.isnan(score(as_made(case), unseen)["decibels"])
 
 
@@ -71,13 +74,19 @@ def test_a_continuation_needs_its_sound():
     assert score(as_made(case, audio=np.zeros_like(case.audio)), case)["right"] == 0
 
 
-def test_medians_bear_what_is_infinite_and_leave_out_what_is_missing():
-    assert median([math.nan, 3.0, 1.0, 2.0])[::3] == (2.0, 3)
-    found = median([1.0, 2.0, math.inf])
-    assert found.middle == 2 and found.high == math.inf and found.n == 3
-    wide, narrow = (median([float(i % 10) for i in range(n)]) for n in (10, 1000))
-    assert wide.high - wide.low > narrow.high - narrow.low >= 0
-    assert median([math.nan]).n == 0
+def test_a_median_bears_what_is_infinite_and_leaves_out_what_is_missing():
+    cases = [case_of("inpainting", i) for i in range(4)]
+    whole = summary("inpainting", [as_made(c) for c in cases], cases)["decibels"]
+    assert (whole.low, whole.high) == pytest.approx((whole.value, whole.value)) and whole.value > 70
+    unseen = [c._replace(painted=c.frames) for c in cases[:3]] + cases[3:]
+    assert summary("inpainting", [as_made(c) for c in unseen], unseen)["decibels"].value == whole.value
+    predicted = [case_of("frame_prediction_5", i) for i in range(4)]
+    black = [as_made(c, frames=np.zeros_like(c.frames)) for c in predicted]
+    lost = summary("frame_prediction_5", black, predicted)["end"]
+    assert math.isinf(lost.value) and lost.low is lost.high is None
+    rows = {"lost": {"frame_prediction_5": {"end": lost}}}
+    assert to_markdown(rows).splitlines()[-1] == "| frame_prediction_5, end | – (– … –) |"
+    assert to_json(rows)["lost"]["frame_prediction_5"]["end"] == {"median": None, "interval": [None, None]}
 
 
 def test_a_table_of_all_systems():
@@ -95,5 +104,6 @@ def test_a_table_of_all_systems():
 
 
 def test_a_task_that_cannot_be_scored_is_refused():
-    with pytest.raises(ValueError, match="task 'stylization': no score on moving_digits; use text_to_image,"):
+    with pytest.raises(ValueError, match="task 'stylization': no score on moving_digits; use one of text_to_image,"):
         scorer_of("stylization")
+    assert not is_scored("stylization") and is_scored("frame_prediction_9")

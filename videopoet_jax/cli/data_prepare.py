@@ -60,16 +60,10 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     from videopoet_jax.pretrained import digest
     from videopoet_jax.structure import ESTIMATORS
 
-    for place in filter(ADDRESS.match, map(str, (out, models, source))):
-        place = ADDRESS.sub(r"\1//", place)
-        raise ValueError(f"{place}: an address; directories are read and written that all workers see: mount a share.")
-    if beam_options and not runner:
-        raise ValueError(
-            f"{' '.join(beam_options)}: an option of Apache Beam's without --runner; name one, or leave it."
-        )
+    refuse_addresses(out, models, source)
     if options["form"] == "tfrecord":
         check_tensorflow()
-    settings = beam_settings(runner, beam_options, dry_run) if runner else None
+    settings = beam_settings(runner, beam_options, dry_run)
     needs = ("audio_levels", "text_length", "embeddings", "views", "tasks", *ESTIMATORS)
     config = load_config(spec, overrides, needs=tuple(f"data.{name}" for name in needs))
     if config.data.embeddings not in EMBEDDINGS:
@@ -77,14 +71,12 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
             f"data.embeddings {config.data.embeddings!r}: unknown; use one of {', '.join(EMBEDDINGS[1:])}."
         )
     keys = view_keys(rates_of(config))
-    paths = {name: config.data[name] for name in ESTIMATORS if "structure" in keys}
-    networks = {name: path and os.path.abspath(path) for name, path in paths.items()}
+    networks = networks_of(config, keys)
     job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
            "source": source and os.path.abspath(source), "structure": networks, **options}  # fmt: skip
     plan = planned(job, config)
-    for name, path in networks.items():
-        if path:
-            ESTIMATORS[name].read(path)  # says so now if it is another one
+    for name in filter(networks.get, networks):
+        ESTIMATORS[name].read(networks[name])  # a wrong one is told of before any work
     # Relative, so that the records and the models can be moved together.
     meta = {
         "models": os.path.relpath(models.resolve(), out.resolve()),
@@ -117,8 +109,29 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         click.echo(f"wrote {out}: {made['records']} records{failed}")
 
 
-def beam_settings(runner: str, options: tuple[str, ...], dry_run: bool) -> Any:
-    """The options of Apache Beam, checked."""
+def refuse_addresses(*places: Any) -> None:
+    """Raises for gs://… and its like."""
+    for place in filter(ADDRESS.match, map(str, places)):
+        place = ADDRESS.sub(r"\1//", place)
+        raise ValueError(f"{place}: an address; directories are read and written that all workers see: mount a share.")
+
+
+def networks_of(config: Any, keys: list[str]) -> dict[str, str]:
+    """The directories of the networks that see flow and depth, "" for none."""
+    from videopoet_jax.structure import ESTIMATORS
+
+    paths = {name: config.data[name] for name in ESTIMATORS if "structure" in keys}
+    return {name: path and os.path.abspath(path) for name, path in paths.items()}
+
+
+def beam_settings(runner: str | None, options: tuple[str, ...], dry_run: bool) -> Any:
+    """The options of Apache Beam, checked; None without a runner."""
+    if runner is None:
+        if options:
+            raise ValueError(
+                f"{' '.join(options)}: an option of Apache Beam's without --runner; name one, or leave it."
+            )
+        return None
     if importlib.util.find_spec("apache_beam") is None:
         raise ValueError(f"{runner}: Apache Beam is not installed; pip install 'videopoet_jax[beam]'.")
     from videopoet_jax.data.beam_runners import settings_of

@@ -32,6 +32,7 @@ def command(models, names, cases, sheet, report, **sampling) -> None:
     All models get the same holes, first frames and texts. "copies" is the tokenizers' ceiling (the first model's);
     "cheat" holds the last frame it is given, leaves a hole grey, or is black and silent. 95 % intervals over cases.
     """
+    from videopoet_jax.cli.curves import labels
     from videopoet_jax.cli.targets import check_targets
     from videopoet_jax.evaluate import digit_tasks
     from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
@@ -47,11 +48,12 @@ def command(models, names, cases, sheet, report, **sampling) -> None:
     table: dict[str, dict] = {}
     beside: dict[str, dict] = {"copies": {}, "cheat": {}}
     drawn: list[tuple] = []
-    for model in models or ("nano",):
+    models = models or ("nano",)
+    for model, name in zip(models, labels([Path(model) for model in models]), strict=True):
         vp = VideoPoet.from_pretrained(model)
         vp.lm.bucket = max(vp.lm.bucket, BATCH)
-        names = names or scored(vp.settings.tasks)
-        tasks, name = [get_task(task) for task in names], Path(model).name
+        names = names or tuple(filter(digit_tasks.is_scored, vp.settings.tasks))
+        tasks = [get_task(task) for task in names]
         held_out = HeldOut(vp, model, tasks, cases)
         for task in tasks:
             truth, written = held_out.cases(task), held_out.written(task, sampling)
@@ -72,20 +74,6 @@ def command(models, names, cases, sheet, report, **sampling) -> None:
     if sheet:
         save_contact_sheet(sheet, [Row(title, s.frames, s.audio, s.sample_rate) for title, s in drawn])
         click.echo(f"wrote {sheet}", err=True)
-
-
-def scored(names: tuple[str, ...]) -> list[str]:
-    """Those of a model's tasks that can be scored."""
-    from videopoet_jax.evaluate.digit_tasks import scorer_of
-
-    def known(name: str) -> bool:
-        try:
-            scorer_of(name)
-        except ValueError:
-            return False
-        return True
-
-    return [name for name in names if known(name)]
 
 
 class HeldOut:
@@ -117,10 +105,9 @@ class HeldOut:
         """What each clip is held against."""
         from videopoet_jax.evaluate.digit_tasks import Case
 
-        holes = ("inpainting", "outpainting")
-        read = next((span.key for span in task.reads if span.key in holes), None)
+        painted = next((span.key for span in task.reads if span.key in ("inpainting", "outpainting")), None)
         return [
-            Case(c.truth.caption, c.frames, c.audio, self.rate, read and (views[read] != c.frames).any(-1))
+            Case(c.truth.caption, c.frames, c.audio, self.rate, painted and views[painted])
             for c, views in zip(self.true, self.shown, strict=True)
         ]
 
@@ -129,11 +116,9 @@ class HeldOut:
         vp, s = self.vp, self.vp.settings
         guidance = sampling["guidance_scale"] if task.text else 1.0
         layout = vp.layouts.layout(task, vp.layouts.grid(*s.size))
-        needed = {*task.keys(sound=True), "text_ids", "text_mask"}
-        records = [{key: value for key, value in r.items() if key in needed} for r in self.records]
-        seeds = [(zlib.crc32(f"{task.name} {number}".encode()), 0) for number in range(len(records))]
+        seeds = [(zlib.crc32(f"{task.name} {number}".encode()), 0) for number in range(len(self.records))]
         drawn = vp.sampling(**(sampling | {"guidance_scale": guidance}))
-        prepared = vp.prepare_records(layout, records, seeds=seeds, sampling=drawn)
+        prepared = vp.prepare_records(layout, self.records, seeds=seeds, sampling=drawn)
         return [self._sample(clip.frames, clip.audio) for clip in vp.decode(vp.lm.generate(prepared))]
 
     @functools.cached_property

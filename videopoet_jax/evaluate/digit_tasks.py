@@ -7,19 +7,23 @@
     inpainting, outpainting     right: digit and colour; `decibels`: PSNR of what of the digit was in the hole
     audio_video_continuation    right: digit, colour, path and pitch
 
-Nothing here shares code with the renderer or a model: a case is a true clip, its caption and, of painting, its hole.
+Nothing here shares code with the renderer or a model: a case is a true clip, its caption and, for painting, the clip
+with its hole.
 """
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from videopoet_jax.evaluate.digit_reader import read_frames
 from videopoet_jax.evaluate.digit_table import Rate, Sample
 from videopoet_jax.evaluate.digits import end_error, judge, parse, read_clip, score_unconditional
+from videopoet_jax.evaluate.reconstruction import number
+from videopoet_jax.evaluate.resampling import Estimate, draw_films, estimate
 
 NEAR = 2.0  # units (pixels at 64×64) from the true end within which a prediction is right
 INK = 40  # brightness from which a pixel of a black clip is the digit's
@@ -33,7 +37,7 @@ class Case(NamedTuple):
     frames: UInt8[np.ndarray, "t h w 3"]
     audio: Float[np.ndarray, " s"]
     sample_rate: int
-    hole: Bool[np.ndarray, "t h w"] | None = None
+    painted: UInt8[np.ndarray, "t h w 3"] | None = None  # the clip with its hole, of painting
 
 
 Score = dict[str, float]  # "right": 0 or 1; further figures by name, nan where a case has none
@@ -59,7 +63,7 @@ def _frame_prediction(made: Sample, case: Case) -> Score:
 
 def _painting(made: Sample, case: Case) -> Score:
     score = _judged(made, case)
-    digit = (case.frames.max(-1) >= INK) & case.hole
+    digit = (case.frames.max(-1) >= INK) & (case.painted != case.frames).any(-1)
     error = np.mean((made.frames[digit].astype(np.float64) - case.frames[digit]) ** 2) if digit.any() else np.nan
     decibels = 10 * np.log10(255.0**2 / max(error, 1e-3)) if digit.any() else np.nan
     return {"right": float(score.digit and score.colour), "decibels": float(decibels)}
@@ -93,15 +97,20 @@ def scorer_of(task: str) -> Callable[[Sample, Case], Score]:
     for pattern, scorer in _SCORERS.items():
         if re.fullmatch(pattern, task):
             return scorer
-    known = "text_to_image, text_to_video, unconditional, frame_prediction_N, inpainting, outpainting"
-    raise ValueError(f"task {task!r}: no score on moving_digits; use {known} or audio_video_continuation.")
+    known = ", ".join(_SCORERS).replace(r"\d+", "N").replace("|", ", ")
+    raise ValueError(f"task {task!r}: no score on moving_digits; use one of {known}.")
+
+
+def is_scored(task: str) -> bool:
+    """Whether `scorer_of` knows a task."""
+    return any(re.fullmatch(pattern, task) for pattern in _SCORERS)
 
 
 def cheat(task: str, case: Case) -> Sample:
-    """The clip of who does nothing: holds the last frame that is given, leaves a hole grey, or is black and silent."""
+    """The clip of who does nothing: holds the last frame that is given, leaves a hole as it is, is black and silent."""
     frames, audio = case.frames, case.audio
-    if case.hole is not None:
-        return Sample(np.where(case.hole[..., None], np.uint8(128), frames), np.zeros_like(audio), case.sample_rate)
+    if case.painted is not None:
+        return Sample(case.painted, np.zeros_like(audio), case.sample_rate)
     if match := re.fullmatch(r"frame_prediction_(\d+)", task):
         given = int(match[1])
         held = np.repeat(frames[given - 1 : given], len(frames) - given, axis=0)
@@ -112,39 +121,24 @@ def cheat(task: str, case: Case) -> Sample:
     return Sample(np.zeros_like(frames), np.zeros_like(audio), case.sample_rate)
 
 
-class Estimate(NamedTuple):
-    """The median of a figure over cases, with a bootstrap interval of 95 %; infinite where half of them are."""
-
-    middle: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.middle:.1f} ({self.low:.1f} … {self.high:.1f})"
-
-
 def summary(task: str, samples: Sequence[Sample], cases: Sequence[Case]) -> dict[str, Rate | Estimate]:
-    """The share of clips that is right, and the median of each further figure."""
+    """The share of clips that is right, and the median of each further figure over the cases that have it."""
     scorer = scorer_of(task)
     scores = [scorer(sample, case) for sample, case in zip(samples, cases, strict=True)]
+    draws = draw_films([case.caption for case in cases], resamples=DRAWS, seed=0)  # clips of one caption are alike
     out: dict[str, Rate | Estimate] = {"right": Rate(int(sum(s["right"] for s in scores)), len(scores))}
     for name in scores[0]:
         if name != "right":
-            out[name] = median([s[name] for s in scores])
+            figure = functools.partial(_median, np.array([s[name] for s in scores]))
+            out[name] = estimate(figure, clips=len(scores), draws=draws)
     return out
 
 
-def median(values: Iterable[float], seed: int = 0) -> Estimate:
-    """Of those that are numbers: `nan 1 2 3 → 2`."""
-    found = np.array([v for v in values if not np.isnan(v)])
-    if not len(found):
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    draws = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
-    # The upper of two middles: their mean would be no number where one is infinite.
-    middles = np.sort(found[draws], axis=1)[:, len(found) // 2]
-    low, high = np.percentile(middles, [2.5, 97.5], method="nearest")
-    return Estimate(float(np.sort(found)[len(found) // 2]), float(low), float(high), len(found))
+def _median(values: Float[np.ndarray, " n"], picked: Int[np.ndarray, " _p"]) -> float:
+    """Of those that are numbers, which may be infinite."""
+    found = values[picked]
+    found = found[~np.isnan(found)]
+    return float(np.median(found)) if len(found) else np.nan
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Mapping[str, Rate | Estimate]]]) -> str:
@@ -152,9 +146,16 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping[str, Rate | Estimate]]])
     lines = ["| | " + " | ".join(rows) + " |", "|---" * (len(rows) + 1) + "|"]
     figures = dict.fromkeys((task, name) for row in rows.values() for task, part in row.items() for name in part)
     for task, name in figures:
-        cells = [str(row[task][name]) if name in row.get(task, {}) else "–" for row in rows.values()]
+        cells = [_cell(row[task][name]) if name in row.get(task, {}) else "–" for row in rows.values()]
         lines.append(f"| {task}{'' if name == 'right' else f', {name}'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(figure: Rate | Estimate) -> str:
+    if isinstance(figure, Rate):
+        return str(figure)
+    value, low, high = (number(x, 1) for x in (figure.value, figure.low, figure.high))
+    return f"{value} ({low} … {high})"
 
 
 def to_json(rows: Mapping[str, Mapping[str, Mapping[str, Rate | Estimate]]]) -> dict:
@@ -163,8 +164,8 @@ def to_json(rows: Mapping[str, Mapping[str, Mapping[str, Rate | Estimate]]]) -> 
     def plain(figure: Rate | Estimate) -> dict:
         if isinstance(figure, Rate):
             return {"right": figure.right, "n": figure.n, "share": figure.share, "interval": list(figure.interval)}
-        numbers = [None if not np.isfinite(v) else v for v in figure[:3]]
-        return {"median": numbers[0], "interval": numbers[1:], "n": figure.n}
+        median = figure.value if np.isfinite(figure.value) else None
+        return {"median": median, "interval": [figure.low, figure.high]}
 
     return {
         system: {task: {name: plain(f) for name, f in part.items()} for task, part in row.items()}

@@ -208,10 +208,13 @@ class VideoPoet:
         """The prefixes of records, a row each, whatever the task: `prepare` makes such records itself.
 
         Args:
-            records: codes of what the task reads, and `text_ids`, `text_mask` (`text_entries`) where it has a text.
+            records: codes of what the task reads, and `text_ids`, `text_mask` (`text_entries`) where it has a text;
+                what else they hold is left out.
             seeds: (seed, number of the copy) of each.
         """
-        rows = [assemble(layout, record, outputs=False) for record in records]
+        read = {"text_ids", "text_mask", *(segment.key for segment in layout.segments if not segment.output)}
+        known = [{key: value for key, value in record.items() if key in read} for record in records]
+        rows = [assemble(layout, record, outputs=False) for record in known]
         batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         return Prepared(layout, batch | self._texts(batch, negative_prompt or ""), tuple(seeds), sampling)
 
