@@ -93,7 +93,7 @@ def one_core() -> Iterator[None]:
 
 
 @one_core()
-def compare_films(folder: Path, seconds: float | None, rounds: int, floor: float = 0.6) -> None:
+def compare_films(folder: Path, seconds: float | None, rounds: int, floor: float = 0.8) -> None:
     """Prints the line of the readers; a film that ours refuses is told and left out.
 
     Raises:

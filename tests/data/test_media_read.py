@@ -122,6 +122,16 @@ def test_one_side_keeps_the_aspect(tmp_path):
     assert read_video(path, height=24, width=24).shape == (2, 24, 24, 3)
 
 
+@pytest.mark.parametrize("size", [(72, 128), (128, 74), (60, 100), (16, 640), (640, 16), (48, 48)])
+def test_frames_come_to_a_size_as_pictures_do(tmp_path, size):
+    y, x = np.mgrid[: size[0], : size[1]]
+    waves = 127 + 100 * np.sin((y - size[0] / 2) / 4) * np.cos((x - size[1] / 2) / 4)  # the middle is the middle
+    video = np.repeat(waves[None, :, :, None], 3, axis=-1).astype(np.uint8)
+    got = read_video(encode(tmp_path / "a.mkv", video, "ffv1", pix_fmt="bgr0"), height=32, width=32)
+    difference = got[0].astype(int) - fit(video[0], 32, 32)
+    assert np.abs(difference).mean() < 4 and np.abs(difference[12:20, 12:20]).max() < 4  # edges are a quarter off
+
+
 def test_pixels_become_square(tmp_path):
     path = encode(tmp_path / "a.mp4", moving_square(2), "libx264", aspect=2)
     assert (probe(path).height, probe(path).width) == (64, 192)

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
-from PIL import Image
 
-from videopoet_jax.data.media_image import fit_picture, target_size
+from videopoet_jax.data.media_image import fit, target_size
 from videopoet_jax.data.media_moments import Unshown, retime
 from videopoet_jax.data.media_open import (
     MAX_FPS,
@@ -27,6 +27,7 @@ from videopoet_jax.data.media_open import (
 
 MAX_VIDEO_BYTES = 1 << 30  # of decoded frames that `read_video` returns; `iterate_frames` has no such limit
 _LONGEST_LAST = Fraction(10)  # seconds of the last frame: a header of one frame an hour gives no hour of it
+_RIBBON = 8  # times as long as what is shown of it: of such a film the middle is cut out before it is scaled
 _UNSPECIFIED, _HD_HEIGHT = 2, 720  # libav's "no colour matrix named"; from 720 lines on that means BT.709
 
 
@@ -181,18 +182,34 @@ def _between(timed, start, end, tolerance) -> Iterator["av.VideoFrame"]:
 
 
 def _pixels(frame: "av.VideoFrame", goal: tuple[int, int], aspect: Fraction, path) -> np.ndarray:
-    """RGB, upright, in the size wanted."""
+    """RGB, upright, in the size wanted: libav scales and converts at once, bicubic, and the middle is cut out."""
     check_size(path, frame.height, frame.width)  # a stream may change its size
     unnamed_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
-    matrix = "ITU709" if unnamed_hd else None
-    rgb = frame.reformat(format="rgb24", src_colorspace=matrix, dst_color_range="JPEG", threads=1)
     turns = round(frame.rotation / 90) % 4
-    if (rgb.height, rgb.width) == goal and aspect == 1 and not turns:
-        return rgb.to_ndarray()
-    lines = rgb.planes[0]
-    picture = Image.frombuffer("RGB", (rgb.width, rgb.height), lines, "raw", "RGB", lines.line_size, 1)
-    picture = picture.rotate(90 * turns, expand=True) if turns else picture
-    return fit_picture(picture, *goal, float(1 / aspect if turns % 2 else aspect))
+    goal = goal[::-1] if turns % 2 else goal
+    scale = max(goal[0] / frame.height, goal[1] / (frame.width * aspect))
+    height, width = _covering(frame.height * scale, goal[0]), _covering(frame.width * aspect * scale, goal[1])
+    ribbon = max(height / goal[0], width / goal[1]) > _RIBBON
+    if ribbon:
+        height, width = frame.height, frame.width
+    rgb = frame.reformat(
+        width, height, "rgb24", "ITU709" if unnamed_hd else None,
+        dst_color_range="JPEG", interpolation=Interpolation.BICUBIC, threads=1,
+    ).to_ndarray()  # fmt: skip
+    if ribbon:
+        middle = fit(rgb, *goal, float(aspect))
+    else:
+        top, left = (height - goal[0]) // 2, (width - goal[1]) // 2
+        middle = rgb[top : top + goal[0], left : left + goal[1]]
+    return np.ascontiguousarray(np.rot90(middle, turns))
+
+
+def _covering(length: Number, side: int) -> int:
+    """The length in whole pixels, an even number more than the side, so that the middle is the middle.
+
+    227.6 of 128 → 228    170.7 of 128 → 170
+    """
+    return side + 2 * round((length - side) / 2)
 
 
 def read_video(

@@ -1,4 +1,4 @@
-"""Pictures: PNG, JPEG, WebP … ↔ uint8 [h w 3], and the one way in which frames are brought to a size."""
+"""Pictures: PNG, JPEG, WebP … ↔ uint8 [h w 3], and how one is brought to a size."""
 
 import os
 import warnings
@@ -22,21 +22,14 @@ def fit(
 
     720×1280 → 64×64: the middle 720×720 is shrunk.  `pixel_aspect` is the width of a pixel over its height.
     """
-    if image.shape[:2] == (height, width) and pixel_aspect == 1:
+    h, w = image.shape[:2]
+    if (h, w) == (height, width) and pixel_aspect == 1:
         return image
-    return fit_picture(Image.fromarray(np.ascontiguousarray(image)), height, width, pixel_aspect)
-
-
-def fit_picture(
-    picture: Image.Image, height: int, width: int, pixel_aspect: int | float = 1
-) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The same of a picture that Pillow holds."""
-    w, h = picture.size
     scale = max(height / h, width / (w * pixel_aspect))
     crop_h, crop_w = min(h, height / scale), min(w, width / scale / pixel_aspect)
     top, left = (h - crop_h) / 2, (w - crop_w) / 2
-    # A reducing gap of 3 first averages whole blocks: several times faster on large frames, no visible difference.
-    box = (left, top, left + crop_w, top + crop_h)
+    # A reducing gap of 3 first averages whole blocks: several times faster on large pictures, no visible difference.
+    box, picture = (left, top, left + crop_w, top + crop_h), Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
 
 
