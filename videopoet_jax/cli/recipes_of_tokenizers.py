@@ -46,7 +46,9 @@ def video_tokenizer(config: ConfigDict) -> Recipe:
         video = np.stack([held_out[i]["video"] for i in spread.tolist()])
         trained = untrained.with_params(params)
         copies = trained.decode(trained.encode(video).codes)
-        rows = [sheets.Row(n, v) for t, c in zip(video, copies, strict=True) for n, v in (("true", t), ("decoded", c))]
+        # Clips below each other, single pictures side by side.
+        pairs = [(video[:, 0], copies[:, 0])] if data.num_frames == 1 else zip(video, copies, strict=True)
+        rows = [row for true, copy in pairs for row in (sheets.Row("true", true), sheets.Row("decoded", copy))]
         sheets.save_contact_sheet(folder / f"{step:08d}.png", rows)
         return {"psnr": float(np.mean(quality.psnr_clip(video, copies)))}
 
