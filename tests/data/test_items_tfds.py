@@ -1,13 +1,17 @@
 """Data sets of TFDS, made on the spot in the form of UCF-101, BAIR and WebVid, as examples."""
 
+import contextlib
 import logging
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from videopoet_jax.data.items import decode, items_of
 from videopoet_jax.data.media import MediaError
-from videopoet_jax.data.tfds_source import TfdsName, TfdsSource, as_words, parse
+from videopoet_jax.data.tfds_features import as_words
+from videopoet_jax.data.tfds_source import TfdsClips, TfdsName, parse
 
 SIZE = dict(fps=8, height=16, width=16, num_frames=5, sample_rate=16_000)
 
@@ -25,6 +29,14 @@ def made(tmp_path_factory):
     return root, builders
 
 
+def examples(name, numbers=None, **sizes):
+    """All windows of a data set, or of some of its clips; what is too short is left out."""
+    for number, item in enumerate(items_of(name)):
+        if numbers is None or number in numbers:
+            with contextlib.suppress(MediaError):
+                yield from decode(item, **{**SIZE, **sizes})
+
+
 def levels(video):
     """What number each frame shows."""
     assert (video == video[:, :1, :1, :1]).all()
@@ -33,14 +45,13 @@ def levels(video):
 
 def test_names():
     assert parse("tfds:ucf101") == TfdsName("ucf101", None, "train", None, None, None)
-    whole = (
-        "tfds:my_dataset/config.a:1.0.0@/data dir/x?split=train[:10%]+test&fps=30000/1001&video=clip/frames&caption=c"
-    )
     rate = Fraction(30_000, 1001)
-    assert parse(whole) == TfdsName(
-        "my_dataset/config.a:1.0.0", "/data dir/x", "train[:10%]+test", rate, "clip/frames", "c"
-    )
-    for wrong in ("ucf101", "tfds:", "tfds:a?rate=3", "tfds:a:1", "tfds:huggingface:x", "tfds:../a", "tfds:a@"):
+    whole = TfdsName("my_dataset/config.a:1.0.0", "/data dir/x", "train[:10%]+test", rate, "clip/frames", "c")
+    options = "fps=30000/1001&video=clip/frames&caption=c"
+    assert parse(f"tfds:my_dataset/config.a:1.0.0@/data dir/x?split=train[:10%]+test&{options}") == whole
+    assert parse(f"tfds:my_dataset/config.a:1.0.0:train[:10%]+test@/data dir/x?{options}") == whole
+    assert parse("tfds:ucf101:test").split == "test" and parse("tfds:ucf101/1:2.0.0:test").builder == "ucf101/1:2.0.0"
+    for wrong in ("ucf101", "tfds:", "tfds:a?rate=3", "tfds:a:1", "tfds:../a", "tfds:a@", "tfds:a:b?split=c"):
         with pytest.raises(MediaError, match="no name of a data set"):
             parse(wrong)
     for wrong in ("0", "-8", "x", "1/0", "nan", "99999"):
@@ -52,25 +63,24 @@ def test_names():
 
 
 def test_without_tfds_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(MediaError, match=r"pip install 'videopoet_jax\[data\]'"):
-        TfdsSource("tfds:ucf101", **SIZE)
+        items_of("tfds:ucf101")
 
 
 def test_actions_are_windows_with_the_class_as_caption(made):
     root, builders = made
-    source = TfdsSource(f"tfds:tiny_actions/small:1.0.0@{root}?split=test&fps=25", **SIZE)
+    name = f"tfds:tiny_actions/small:1.0.0:test@{root}?fps=25"
+    source = TfdsClips(name)
     assert len(source) == 4 and (source.video, source.caption, source.stored_fps) == ("video", "label", 25)
-    examples = list(source.examples())
+    found = list(examples(name))
     by_clip = {}
-    for example in examples:
+    for example in found:
         by_clip.setdefault(str(example["source"]), []).append(example)
-    assert len({str(example["id"]) for example in examples}) == len(examples)
+    assert len({str(example["id"]) for example in found}) == len(found)
     lengths = []
-    for name, windows in by_clip.items():
-        assert name.startswith("tiny_actions-test.tfrecord-00000-of-00001__")
+    for clip, windows in by_clip.items():
+        assert clip.startswith("tiny_actions-test.tfrecord-00000-of-00001__")
         number = levels(windows[0]["video"])[0] // 40
         frames = builders.LENGTHS[number]
         lengths.append(frames)
@@ -78,55 +88,91 @@ def test_actions_are_windows_with_the_class_as_caption(made):
         assert len(windows) == len(at_eight) // 5
         for i, example in enumerate(windows):
             assert levels(example["video"]) == at_eight[5 * i : 5 * i + 5]
-            assert str(example["id"]) == f"{name}@{i * 0.625:.3f}-{i * 0.625 + 0.625:.3f}"
+            assert str(example["id"]) == f"{clip}@{i * 0.625:.3f}-{i * 0.625 + 0.625:.3f}"
             assert example["caption"] == ("apply eye makeup", "playing the cello")[number % 2]
             assert (example["video"].shape, example["video"].dtype) == ((5, 16, 16, 3), np.uint8)
             assert example["audio"].shape == (10_000,) and not example["audio"].any() and not example["has_audio"]
     assert sorted(lengths) == [40, 50, 75]  # that of 12 frames is too short at 8 a second
-    again = list(source.examples())
-    assert [str(example["id"]) for example in again] == [str(example["id"]) for example in examples]
-    assert all(np.array_equal(a["video"], b["video"]) for a, b in zip(again, examples, strict=True))
 
 
-def test_short_clips_are_counted_and_rates_are_told(made, caplog):
+def test_a_clip_is_found_by_its_number_alone(made):
+    """In any order, by workers that share nothing, and from the split that the name means."""
+    name = f"tfds:tiny_actions/small:train[1:]+test[:75%]@{made[0]}?fps=8"
+    items = list(items_of(name))
+    assert [item.path.rpartition("#")[2] for item in items] == ["0", "1", "2", "3", "4", "5"]
+    assert len({item.id for item in items}) == 6 and all(item.path.startswith("tfds:tiny_actions") for item in items)
+    whole = [[str(e["id"]) for e in decode(item, **SIZE)] for item in items]
+    assert [ids[0].split("-")[1].split(".")[0] for ids in whole] == ["train"] * 3 + ["test"] * 3
+    for order in ([5, 0, 3], [2, 3, 4], [4, 4]):
+        fresh = TfdsClips(name)
+        assert [[str(e["id"]) for e in fresh.windows(number, **SIZE)] for number in order] == [whole[n] for n in order]
+    for number in (-1, 6):
+        with pytest.raises(MediaError, match=f"clip {number}: there are 6"):
+            next(TfdsClips(name).windows(number, **SIZE))
+
+
+def test_a_worker_reads_no_other_file_than_that_of_its_clips(made, tmp_path):
+    """And what is in a damaged one is said of each clip."""
+    import tensorflow_datasets as tfds
+
+    builder = made[1].TinyPushing(data_dir=tmp_path)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=4))
+    name = f"tfds:tiny_pushing@{tmp_path}?fps=8"
+    whole = [[str(e["id"]) for e in decode(item, **{**SIZE, "num_frames": 3})] for item in items_of(name)]
+    files = sorted(tmp_path.glob("tiny_pushing/1.0.0/*.tfrecord*"))
+    assert len(files) == 4
+    for file in (files[0], files[3]):
+        file.write_bytes(b"damaged" * 100)
+    fresh = TfdsClips(name)
+    assert [str(e["id"]) for e in fresh.windows(1, **{**SIZE, "num_frames": 3})] == whole[1]
+    assert [str(e["id"]) for e in fresh.windows(2, **{**SIZE, "num_frames": 3})] == whole[2]
+    for number in (3, 0):
+        with pytest.raises(MediaError, match=f"clip {number} is damaged .*prepare it again"):
+            list(fresh.windows(number, **SIZE))
+    assert [str(e["id"]) for e in fresh.windows(1, **{**SIZE, "num_frames": 3})] == whole[1]
+
+
+def test_an_address_holds_wherever_one_stands(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made[0])
+    (first, *_) = items_of("tfds:tiny_pushing@.?fps=8")
+    monkeypatch.chdir(tmp_path)
+    assert first.path == f"tfds:tiny_pushing@{made[0]}?split=train&fps=8#0"
+    assert len(list(decode(first, **{**SIZE, "num_frames": 3}))) > 1
+
+
+def test_a_clip_that_is_too_short_is_an_error_and_rates_are_told(made, caplog):
+    name = f"tfds:tiny_actions/grey@{made[0]}"
     with caplog.at_level(logging.WARNING):
-        source = TfdsSource(f"tfds:tiny_actions/grey@{made[0]}", **{**SIZE, "num_frames": 45, "stride": 1})
-        assert len(list(source.examples())) == (50 - 44) + (75 - 44)
-    assert "frames count as 8 a second" in caplog.text and "left out: 2 clips" in caplog.text
-
-
-def test_pieces_give_every_clip_once(made):
-    source = TfdsSource(f"tfds:tiny_pushing@{made[0]}?fps=8", **SIZE)
-    whole = [str(example["id"]) for example in source.examples()]
-    for pieces in (1, 2, 3, 9):
-        parts = [[str(e["id"]) for e in source.examples(piece, pieces)] for piece in range(pieces)]
-        assert sum(parts, []) == whole and (pieces == 9 or all(parts))
-    with pytest.raises(MediaError, match="piece 2 of 2"):
-        next(source.examples(2, 2))
+        assert len(list(examples(name, num_frames=45, stride=1))) == (50 - 44) + (75 - 44)
+    assert "frames count as being at the rate asked for" in caplog.text
+    with pytest.raises(MediaError, match=r"#\d \(tiny_actions-train.*at 8 frames a second\): 12 frames, a window has"):
+        for item in items_of(name):
+            list(decode(item, **{**SIZE, "num_frames": 17}))
 
 
 def test_features_are_found_or_told(made):
     root, _ = made
-    pushing = TfdsSource(f"tfds:tiny_pushing@{root}?fps=8", **SIZE)
+    pushing = TfdsClips(f"tfds:tiny_pushing@{root}?fps=8")
     assert (pushing.video, pushing.caption) == ("image_main", None)
-    main = next(pushing.examples())
-    aside = next(TfdsSource(f"tfds:tiny_pushing@{root}?fps=8&video=image_aux1", **SIZE).examples())
+    main = next(examples(f"tfds:tiny_pushing@{root}?fps=8"))
+    aside = next(examples(f"tfds:tiny_pushing@{root}?fps=8&video=image_aux1"))
     np.testing.assert_array_equal(main["video"], 255 - aside["video"])
     assert main["caption"] == ""
-    captions = TfdsSource(f"tfds:tiny_captions@{root}?fps=8", **SIZE)
+    captions = TfdsClips(f"tfds:tiny_captions@{root}?fps=8")
     assert (captions.video, captions.caption) == ("clip/frames", "captions/text")
-    said = {levels(e["video"])[0] // 40: str(e["caption"]) for e in captions.examples() if "@0.000" in str(e["id"])}
+    found = [e for e in examples(f"tfds:tiny_captions@{root}?fps=8") if "@0.000" in str(e["id"])]
+    said = {levels(e["video"])[0] // 40: str(e["caption"]) for e in found}
     assert said == {0: "", 1: "clip 1 is shown", 2: "clip 2 is shown", 3: ""}
-    told = next(TfdsSource(f"tfds:tiny_captions@{root}?fps=8&caption=narration", **SIZE).examples())
+    told = next(examples(f"tfds:tiny_captions@{root}?fps=8&caption=narration"))
     assert told["caption"] == f"Now see {levels(told['video'])[0] // 40}."
     for option, words in (
         ("video=url", "it has clip/frames"),
         ("caption=frames", "it has captions/text, clip/url, narration, video_id"),
     ):
         with pytest.raises(MediaError, match=words):
-            TfdsSource(f"tfds:tiny_captions@{root}?{option}", **SIZE)
+            items_of(f"tfds:tiny_captions@{root}?{option}")
     with pytest.raises(MediaError, match="videos in it: none"):
-        TfdsSource(f"tfds:tiny_tables@{root}", **SIZE)
+        items_of(f"tfds:tiny_tables@{root}")
 
 
 def test_what_is_not_there(made, tmp_path):
@@ -135,18 +181,18 @@ def test_what_is_not_there(made, tmp_path):
         (f"tfds:no_such_thing@{root}", "TFDS has no such data set"),
         (f"tfds:tiny_actions/none@{root}", "TFDS has no such data set"),
         (f"tfds:tiny_pushing:7.0.0@{root}", "TFDS has no such data set"),
-        (f"tfds:tiny_pushing@{root}?split=tset", "its splits are train"),
+        (f"tfds:tiny_pushing:tset@{root}", "split 'tset': its splits are train; name one of them"),
+        (f"tfds:tiny_pushing:train[:x]@{root}", "its splits are train"),
         (f"tfds:tiny_pushing@{tmp_path}", "not prepared in .*tfds build tiny_pushing"),
     ):
         with pytest.raises(MediaError, match=words) as caught:
-            TfdsSource(name, **SIZE)
+            items_of(name)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
-    assert len(TfdsSource(f"tfds:tiny_pushing@{root}?split=train[:50%]", **SIZE)) == 2
+    assert len(list(items_of(f"tfds:tiny_pushing@{root}?split=train[:50%]"))) == 2
 
 
 def test_importing_it_does_not_import_tensorflow():
     import subprocess
-    import sys
 
-    code = "import sys, videopoet_jax.data.tfds_source; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, videopoet_jax.data.items; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from videopoet_jax.data.items import Item, decode, items_of
 from videopoet_jax.data.media import MediaError, fit
+from videopoet_jax.data.views import views_of
 from videopoet_jax.data.vizdoom_game import BUTTONS, CATEGORIES, check_installed, play
-from videopoet_jax.data.vizdoom_play import SCENARIOS, VizdoomPlay, done, mono, nearest
+from videopoet_jax.data.vizdoom_play import SCENARIOS, VizdoomPlay, done, mono, nearest, parse
 
 SIZE = dict(num_frames=9, fps=8, height=48, width=64, sample_rate=16_000)
 
@@ -114,12 +116,46 @@ def test_clips_are_the_same_each_time_and_differ(vizdoom, tmp_path, monkeypatch)
         assert SCENARIOS[scenario] in str(clip["caption"]) and str(clip["id"]) == f"vizdoom/{scenario}/0/{index}"
         assert (clip["video"].shape, clip["audio"].shape) == ((9, 48, 64, 3), (18_000,))
         assert clip["depth"].shape == clip["objects"].shape == (9, 48, 64) and clip["objects"].max() < len(CATEGORIES)
+        assert clip["depth"].dtype == np.float32 and 0 <= clip["depth"].min() < clip["depth"].max() <= 1
         assert bool(clip["has_audio"]) == bool(np.abs(clip["audio"]).max() > 1e-3)
     assert any(clip["has_audio"] for clip in clips)
     assert list(tmp_path.iterdir()) == []  # the game leaves nothing where the user is
     assert not np.array_equal(VizdoomPlay(("basic",), size=1, seed=1, **SIZE)[0]["video"], clips[0]["video"])
     with pytest.raises(IndexError):
         source[4]
+
+
+def test_names_give_addresses_that_say_by_themselves_what_is_played(vizdoom):
+    name = "vizdoom:basic,defend_the_line?seed=2&clips=3"
+    items = list(items_of(name))
+    assert [item.path for item in items] == [
+        "vizdoom:basic?seed=2#0", "vizdoom:defend_the_line?seed=2#1", "vizdoom:basic?seed=2#2"
+    ]  # fmt: skip
+    source = VizdoomPlay(("basic", "defend_the_line"), size=3, seed=2, **SIZE)
+    for number in (1, 2):
+        (clip,) = decode(items[number], **SIZE)
+        for key, value in source[number].items():
+            np.testing.assert_array_equal(clip[key], value)
+
+
+def test_depth_is_part_of_what_stylization_reads(vizdoom):
+    """Near is bright in the picture's blue; the engine has it the other way round."""
+    pytest.importorskip("cv2")
+    (clip,) = decode(Item("", "vizdoom:basic?seed=0#3"), **SIZE)
+    picture = views_of(clip, ["structure"], (0,))["structure"]
+    np.testing.assert_array_equal(picture[..., 2], np.round(clip["depth"] * 255))
+    hand = clip["objects"] == CATEGORIES.index("Self")
+    assert clip["depth"][hand].mean() > clip["depth"][~hand].mean()
+
+
+def test_names():
+    assert parse("vizdoom:basic") == (("basic",), 256, 0)
+    assert parse("vizdoom:basic,deathmatch?clips=9&seed=4") == (("basic", "deathmatch"), 9, 4)
+    for wrong in ("vizdoom:", "vizdoom:basic?clips=-1", "vizdoom:basic?size=3", "vizdoom:a b", "vizdoom:basic#3"):
+        with pytest.raises(MediaError, match="no name of play; vizdoom:SCENARIO,SCENARIO.* of basic, health"):
+            parse(wrong)
+    with pytest.raises(MediaError, match="scenarios nowhere: choose from basic"):
+        parse("vizdoom:basic,nowhere")
 
 
 def test_a_game_that_ends_gives_no_clip(vizdoom):

@@ -34,9 +34,13 @@ def command(source, manifest, out_dir, changes) -> None:
     from videopoet_jax.data.curation import duplicates
     from videopoet_jax.data.curation_filter import check_rules, verdict
     from videopoet_jax.data.curation_report import Item, write_report
-    from videopoet_jax.data.items import items_of
+    from videopoet_jax.data.items import items_of, named
     from videopoet_jax.pretrained.files import write_atomically
 
+    if named(source):
+        raise ValueError(
+            f"{source}: its clips have no shots to cut; give it to `videopoet data prepare --input` as it is."
+        )
     rules = rules_of(changes)
     check_rules(rules)
     folder = source if source.is_dir() else source.parent

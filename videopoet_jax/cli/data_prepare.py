@@ -24,9 +24,9 @@ ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a 
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
 @click.option("--models", required=True, type=click.Path(path_type=Path),
               help="Directory with video_tokenizer, audio_tokenizer and text_encoder.")  # fmt: skip
-@click.option(
-    "--input", "source", help="A folder, a film, or a manifest (jsonl, csv, parquet); else the config's data."
-)
+@click.option("--input", "source",
+              help="A folder, a film, a manifest (jsonl, csv, parquet), a data set of TFDS (tfds:NAME[:SPLIT]) or "
+              "play in ViZDoom (vizdoom:SCENARIO[?clips=N]); else the config's data.")  # fmt: skip
 @click.option("--out", "--output", "out", required=True, type=click.Path(path_type=Path),
               help="The directory of records to write; it goes on where it was stopped.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "held_out"]), default="train", show_default=True,
@@ -37,7 +37,7 @@ ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a 
 )  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True,
-              help="Films of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
+              help="Films or clips of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True,
               help="array_record is what training reads; tfrecord (tf.train.Example) is for others' code.")  # fmt: skip
 @click.option("--runner", type=click.Choice(RUNNERS), help="Apache Beam's; without it, this process does the work.")
@@ -47,8 +47,8 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     """Tokenize clips: pictures, sound and captions.
 
     Pictures in all the ways that the tasks of `data.tasks` show them: with holes, as flow and depth (by RAFT and DPT
-    where data.flow and data.depth name directories of their weights). A file that cannot be read is noted in
-    failures.jsonl, the others go on. What is behind the options is Beam's: --project …
+    where data.flow and data.depth name directories of their weights). What cannot be read is noted in failures.jsonl,
+    the others go on. What is behind the options is Beam's: --project …
     """
     from tqdm import tqdm
 
@@ -73,7 +73,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     keys = view_keys(rates_of(config))
     networks = networks_of(config, keys)
     job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
-           "source": source and os.path.abspath(source), "structure": networks, **options}  # fmt: skip
+           "source": source and located(source), "structure": networks, **options}  # fmt: skip
     plan = planned(job, config)
     for name in filter(networks.get, networks):
         ESTIMATORS[name].read(networks[name])  # a wrong one is told of before any work
@@ -105,7 +105,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
             work(number)
     if not dry_run:
         made = token_shards.finish(out, plan["shards"], meta)
-        failed = f", {made['failures']} files could not be read (failures.jsonl)" if made["failures"] else ""
+        failed = f", {made['failures']} items could not be read (failures.jsonl)" if made["failures"] else ""
         click.echo(f"wrote {out}: {made['records']} records{failed}")
 
 
@@ -141,6 +141,8 @@ def beam_settings(runner: str | None, options: tuple[str, ...], dry_run: bool) -
 
 def planned(job: dict, config: Any) -> dict[str, Any]:
     """How many shards there are, of what, and all that the records depend on but the models."""
+    from videopoet_jax.data.items import named
+
     settings = json.dumps(config.to_dict(), sort_keys=True, default=str)
     depends = {"settings": hashlib.sha256(settings.encode()).hexdigest()}
     depends |= {name: job[name] for name in ("source", "split", "count", "batch_size", "shard_size", "form")}
@@ -151,8 +153,15 @@ def planned(job: dict, config: Any) -> dict[str, Any]:
     for line in item_lines(job["source"]):
         count += 1
         digest.update(line.encode())
-    what = f"{count} films and pictures of {job['source']}"
+    what = f"{count} {'clips' if named(job['source']) else 'films and pictures'} of {job['source']}"
     return depends | {"shards": -(-count // job["shard_size"]), "what": what, "items": digest.hexdigest()}
+
+
+def located(source: str) -> str:
+    """A source as it is named wherever one stands."""
+    from videopoet_jax.data.items import named
+
+    return source if named(source) else os.path.abspath(source)
 
 
 def item_lines(source: str) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """In: files and folders of media, or rendered worlds → Out: batches of sequences, in an order that resumes.
 
 media             video, sound and pictures of files, read and written
-items             folders and manifests of any size, decoded item by item; `tfds_source` data sets of TFDS
+items             folders, manifests and named sources of any size, decoded item by item; `tfds_source` is one of those
 sources           a folder of clips and moving digits, by index; `sound_folder` one of sounds
-moving_digits     the world whose truth is known; `vizdoom_play` that of games
+moving_digits     the world whose truth is known; `vizdoom_play` that of games, a named source too
 curation          annotates clips; `curation_filter` chooses by a table of rules, `curation_report` shows what it chose
 views             a clip as tasks show it: with holes (`painting`), as flow and depth (`structure`)
 token_records     codes in files, by index; `token_shards` writes them, `tokenize_beam` on clusters

@@ -3,6 +3,8 @@
 items_of("clips")         clips/b/a.mp4          →  Item("b/a.mp4", "/home/me/clips/b/a.mp4", caption="a")
 items_of("clips.csv")     a.mp4,a dog,12,14.125  →  Item("a.mp4@12.000-14.125", …, 12.0, 14.125, "a dog")
 items_of("holiday.mp4")                          →  Item("holiday.mp4", …)
+items_of("tfds:ucf101:test")                     →  Item("tfds:ucf101?split=test#0", …)  #1 …  (tfds_source)
+items_of("vizdoom:basic?clips=9")                →  Item("vizdoom:basic?seed=0#0", …)  … #8    (vizdoom_play)
 
 decode(item, fps=8, num_frames=17, …)            →  windows of a film of 40 frames: 0–16  17–33, six are left over
 """
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videopoet_jax.data import clip_files, manifest
+from videopoet_jax.data import clip_files, manifest, tfds_source, vizdoom_play
 from videopoet_jax.data.clip_store import from_pcm, to_pcm
 from videopoet_jax.data.item_windows import check_windows, example, stretch, windowed
 from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe, read_image
@@ -24,13 +26,16 @@ from videopoet_jax.data.media_open import is_address
 
 _SEEN_BITS = 1 << 27  # 16 MB. With ten million lines one in 250 gets a number that it could do without
 _HASHES = 4
+# What is no file, by the word before the colon: `addresses(name)` of its clips, `windows(address, …)` of one of them.
+_NAMED = {"tfds": tfds_source, "vizdoom": vizdoom_play}
 
 
 class Item(NamedTuple):
-    """A film, a stretch of one, or a picture.
+    """A film, a stretch of one, a picture, or a clip of a named source.
 
     `id` is stable, unique in its source and relative to it: `b/a.mp4`, or `b/a.mp4@12.000-14.125` for a stretch;
-    `path` is absolute; `start` and `end` are seconds, `end` None is the end of the film.
+    `path` is absolute; `start` and `end` are seconds, `end` None is the end of the film. A clip of a named source has
+    an address for both, and its caption comes with it.
     """
 
     id: str
@@ -41,8 +46,14 @@ class Item(NamedTuple):
     image: bool = False
 
 
+def named(source: str | os.PathLike) -> Any | None:
+    """The module that knows a source which is no file.  `tfds:ucf101 → tfds_source, films/a.mp4 → None`"""
+    return _NAMED.get(os.fspath(source).partition(":")[0])
+
+
 def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Item]:
-    """The items of a folder, of a manifest (`.jsonl`, `.csv`, `.parquet`), or the one that a film or picture is.
+    """The items of a folder, of a manifest (`.jsonl`, `.csv`, `.parquet`), the one that a film or picture is, or those
+    of a named source.
 
     A folder gives all films and pictures below it, folder by folder in the order of names, captions as `caption_of`
     finds them; last come files that only `captions.jsonl` names. A manifest's captions are its own, no caption is
@@ -52,9 +63,11 @@ def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = 
         a.mp4   a.mp4#3   a.mp4#4
 
     Raises:
-        FileNotFoundError, MediaError: at once where there is no source; while iterating, where it holds nothing, or
-            `captions.jsonl` or the manifest as a whole is wrong.
+        FileNotFoundError, MediaError: at once where there is no such source; while iterating, where it holds nothing,
+            or `captions.jsonl` or the manifest as a whole is wrong.
     """
+    if world := named(source):
+        return (Item(address, address) for address in world.addresses(os.fspath(source)))
     path = Path(os.path.abspath(source))
     if not path.exists():
         if is_address(os.fspath(source)):
@@ -140,6 +153,9 @@ def decode(
             where a film is beyond the limits somewhere in the middle.
     """
     stride = check_windows(num_frames, stride)
+    if world := named(item.path):
+        sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate}
+        return world.windows(item.path, **sizes, stride=stride)
     if item.image:
         return _picture(item, fps, height, width, sample_rate)
     return _windows(item, fps, height, width, num_frames, sample_rate, stride)

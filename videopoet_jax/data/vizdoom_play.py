@@ -2,14 +2,18 @@
 
     VizdoomPlay(("basic", "my_way_home"), size=1000, num_frames=17, fps=8, height=128, width=128, sample_rate=16_000)[7]
     →  video uint8 [t h w 3], audio float32 [s], has_audio, caption "walking forward, then shooting in a brick room …",
-       depth uint8 [t h w] (larger is farther), objects uint8 [t h w] (`vizdoom_game.CATEGORIES`), id, source
+       depth float32 [t h w] (1 is near, 0 far), objects uint8 [t h w] (`vizdoom_game.CATEGORIES`), id, source
+
+    addresses("vizdoom:basic,my_way_home?clips=1000&seed=5")
+    →  vizdoom:basic?seed=5#0  vizdoom:my_way_home?seed=5#1  vizdoom:basic?seed=5#2  …
 
 A player presses buttons at random; the caption says what came of it, measured by where he was, and what is to be seen.
 Example i is the same on every machine with the same ViZDoom and OpenAL. Extra `vizdoom`; the sound needs OpenAL Soft.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
@@ -42,6 +46,49 @@ _WALKED, _TURNED = 64, 20  # map units and degrees in half a clip, from which on
 _HOLD = 15  # tics that the player goes on with a move before the clip begins
 _QUIET = 2  # of 32,768: OpenAL's dither is no sound
 _TRIES = 20
+_NAME = re.compile(r"vizdoom:(?P<scenarios>[\w,]+)(\?(?P<options>(clips|seed)=\d{1,9}(&(clips|seed)=\d{1,9})*))?")
+_CLIPS = 256  # ours, unless a name says otherwise
+
+
+def parse(name: str) -> tuple[tuple[str, ...], int, int]:
+    """Scenarios, clips and seed of a name.  `vizdoom:basic,deathmatch?clips=9 → ("basic", "deathmatch"), 9, 0`
+
+    Raises:
+        MediaError: not such a name, or a scenario that is not known.
+    """
+    found = _NAME.fullmatch(name)
+    if not found:
+        raise MediaError(
+            f"{name}: no name of play; vizdoom:SCENARIO,SCENARIO?clips=1000&seed=0 is one, of {', '.join(SCENARIOS)}."
+        )
+    scenarios = tuple(found["scenarios"].split(","))
+    _check_scenarios(scenarios)
+    options = dict(pair.split("=") for pair in (found["options"] or "").split("&") if pair)
+    return scenarios, int(options.get("clips", _CLIPS)), int(options.get("seed", 0))
+
+
+def addresses(name: str) -> Iterator[str]:
+    """Of all clips of a name; each says by itself what is played.
+
+    Raises:
+        MediaError: at once: as `parse`, or ViZDoom or OpenAL is not installed.
+    """
+    scenarios, clips, seed = parse(name)
+    check_installed()
+    return (f"vizdoom:{scenarios[number % len(scenarios)]}?seed={seed}#{number}" for number in range(clips))
+
+
+def windows(address: str, *, stride: int, **sizes: Any) -> Iterator[dict[str, Any]]:
+    """The clip at an address, which is one window; `sizes` as in `items.decode`."""
+    name, _, number = address.rpartition("#")
+    scenarios, _, seed = parse(name)
+    yield VizdoomPlay(scenarios, size=int(number) + 1, seed=seed, **sizes)[int(number)]
+
+
+def _check_scenarios(names: Sequence[str]) -> None:
+    unknown = sorted(set(names) - set(SCENARIOS))
+    if unknown or not names:
+        raise MediaError(f"scenarios {', '.join(unknown) or 'none'}: choose from {', '.join(SCENARIOS)}.")
 
 
 class VizdoomPlay:
@@ -63,9 +110,7 @@ class VizdoomPlay:
         sample_rate: int,
         seed: int = 0,
     ):
-        unknown = sorted(set(scenarios) - set(SCENARIOS))
-        if unknown or not scenarios:
-            raise MediaError(f"scenarios {', '.join(unknown) or 'none'}: choose from {', '.join(SCENARIOS)}.")
+        _check_scenarios(scenarios)
         if size < 1 or num_frames < 1 or not 0 < fps <= TICS:
             raise MediaError(
                 f"{size} clips of {num_frames} frames, {float(fps):g} a second: at least one of each, at most {TICS} a "
@@ -98,7 +143,7 @@ class VizdoomPlay:
             source=f"vizdoom/{scenario}",
         )
         depth, objects = (nearest(maps, self.height, self.width) for maps in (played.depth, played.categories))
-        return {**made, "depth": depth, "objects": objects}
+        return {**made, "depth": 1 - depth / np.float32(255), "objects": objects}
 
     def _played(self, scenario: str, rng: np.random.Generator) -> Played:
         tics = math.ceil(self.num_frames * TICS / self.fps)
