@@ -10,7 +10,7 @@ from apache_beam.portability.api import beam_job_api_pb2 as messages  # noqa: E4
 from apache_beam.runners.portability.local_job_service import LocalJobServicer  # noqa: E402
 
 from videopoet_jax.data.beam_runners import settings_of  # noqa: E402
-from videopoet_jax.data.tokenize_beam import tokenize  # noqa: E402
+from videopoet_jax.data.beam_shards import spread  # noqa: E402
 
 POOL = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
 FLINK, SPARK = ["--flink_master=host:8081", *POOL], ["--spark_master_url=spark://host:7077", *POOL]
@@ -19,7 +19,7 @@ CLOUD = ["--project=my-project", "--region=europe-west4", "--temp_location=gs://
 
 
 def told(runner, options):
-    return tokenize(range(300), print, {}, settings_of(runner, options, dry_run=True))
+    return spread(range(300), print, {}, settings_of(runner, options, dry_run=True))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_job_server_prepares_the_job_with_options_of_its_own_and_does_not_run_
     (request,) = job_server.prepared
     (workers,) = request.pipeline.components.environments.values()
     assert workers.urn == "beam:env:external:v1" and b"localhost:50000" in workers.payload
-    assert any("Tokenize" in step.unique_name for step in request.pipeline.components.transforms.values())
+    assert any("Work" in step.unique_name for step in request.pipeline.components.transforms.values())
     assert [job.get_state()[0] for job in job_server._jobs.values()][-1] == messages.JobState.STOPPED
     with pytest.raises(ValueError, match="--object_resue: no option"):
         settings_of(runner, [endpoint, "--object_resue", *POOL])

@@ -23,7 +23,7 @@ def item(i, thumbnail=(200, 30, 90), **changes):
     )  # fmt: skip
     annotations = plain._replace(**changes)
     picture = np.full((30, 50, 3), thumbnail, np.uint8)
-    return Item(f"film_{i}.mp4", annotations, verdict(annotations, RULES), picture)
+    return Item(f"film_{i}.mp4", annotations, verdict(annotations, RULES), lambda: picture)
 
 
 ITEMS = [

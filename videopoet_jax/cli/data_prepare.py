@@ -1,22 +1,26 @@
 """`videopoet data prepare`: clips → token records, a shard at a time, here or on a cluster."""
 
 import hashlib
-import importlib.util
 import json
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from videopoet_jax.cli.data_worker import ITEMS, make_worker, own_clips, view_keys
+from videopoet_jax.cli.data_worker import make_worker, own_clips, view_keys
+from videopoet_jax.cli.shards import (
+    beam_settings,
+    counted,
+    do_shards,
+    located,
+    place_items,
+    refuse_addresses,
+    runner_options,
+)
 
 EMBEDDINGS = ("", "float16", "float32")  # kept in records; float16 has more digits than bfloat16
-RUNNERS = ("DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 FORMS = ("array_record", "tfrecord")
-ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a path, which has one slash
 
 
 @click.command("prepare", context_settings={"ignore_unknown_options": True})
@@ -40,9 +44,7 @@ ADDRESS = re.compile(r"^([A-Za-z][\w+.-]+:)//?")  # gs://… as it is, and as a 
               help="Films or clips of --input, or clips of the config's data, that one shard is made of.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True,
               help="array_record is what training reads; tfrecord (tf.train.Example) is for others' code.")  # fmt: skip
-@click.option("--runner", type=click.Choice(RUNNERS), help="Apache Beam's; without it, this process does the work.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and make what the runner would be sent.")
-@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@runner_options
 def command(spec, overrides, models, source, out, runner, dry_run, beam_options, **options) -> None:
     """Tokenize clips: pictures, sound and captions.
 
@@ -50,11 +52,10 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     where data.flow and data.depth name directories of their weights). What cannot be read is noted in failures.jsonl,
     the others go on. What is behind the options is Beam's: --project …
     """
-    from tqdm import tqdm
-
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
     from videopoet_jax.data import token_shards
+    from videopoet_jax.data.items import items_of
     from videopoet_jax.data.tfrecords import check_tensorflow
     from videopoet_jax.generate.pipeline import PARTS
     from videopoet_jax.pretrained import digest
@@ -91,29 +92,14 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
         click.echo(f"{plan['shards']} shards of {plan['what']} into {out}; views {', '.join(keys)}")
     else:
         token_shards.begin(out, plan)
-        place_items(job)
+        if source:
+            place_items(out, items_of(job["source"]), options["shard_size"])
     left = [n for n in range(plan["shards"]) if dry_run or token_shards.report_of(out, n) is None]
-    if runner:
-        from videopoet_jax.data.tokenize_beam import tokenize
-
-        sent = tokenize(left, make_worker, job, settings)
-        if dry_run:
-            click.echo(sent)
-    elif not dry_run:
-        work = make_worker(job) if left else None
-        for number in tqdm(left, unit="shard", initial=plan["shards"] - len(left), total=plan["shards"]):
-            work(number)
+    do_shards(left, plan["shards"], make_worker, job, settings, dry_run)
     if not dry_run:
         made = token_shards.finish(out, plan["shards"], meta)
         failed = f", {made['failures']} items could not be read (failures.jsonl)" if made["failures"] else ""
         click.echo(f"wrote {out}: {made['records']} records{failed}")
-
-
-def refuse_addresses(*places: Any) -> None:
-    """Raises for gs://… and its like."""
-    for place in filter(ADDRESS.match, map(str, places)):
-        place = ADDRESS.sub(r"\1//", place)
-        raise ValueError(f"{place}: an address; directories are read and written that all workers see: mount a share.")
 
 
 def networks_of(config: Any, keys: list[str]) -> dict[str, str]:
@@ -122,21 +108,6 @@ def networks_of(config: Any, keys: list[str]) -> dict[str, str]:
 
     paths = {name: config.data[name] for name in ESTIMATORS if "structure" in keys}
     return {name: path and os.path.abspath(path) for name, path in paths.items()}
-
-
-def beam_settings(runner: str | None, options: tuple[str, ...], dry_run: bool) -> Any:
-    """The options of Apache Beam, checked; None without a runner."""
-    if runner is None:
-        if options:
-            raise ValueError(
-                f"{' '.join(options)}: an option of Apache Beam's without --runner; name one, or leave it."
-            )
-        return None
-    if importlib.util.find_spec("apache_beam") is None:
-        raise ValueError(f"{runner}: Apache Beam is not installed; pip install 'videopoet_jax[beam]'.")
-    from videopoet_jax.data.beam_runners import settings_of
-
-    return settings_of(runner, options, dry_run=dry_run)
 
 
 def planned(job: dict, config: Any) -> dict[str, Any]:
@@ -149,47 +120,6 @@ def planned(job: dict, config: Any) -> dict[str, Any]:
     if job["source"] is None:
         total = len(own_clips(job, config))
         return depends | {"shards": -(-total // job["shard_size"]), "what": f"{total} clips of the config's data"}
-    count, digest = 0, hashlib.sha256()
-    for line in item_lines(job["source"]):
-        count += 1
-        digest.update(line.encode())
+    count, digest = counted(job["source"])
     what = f"{count} {'clips' if named(job['source']) else 'films and pictures'} of {job['source']}"
-    return depends | {"shards": -(-count // job["shard_size"]), "what": what, "items": digest.hexdigest()}
-
-
-def located(source: str) -> str:
-    """A source as it is named wherever one stands."""
-    from videopoet_jax.data.items import named
-
-    return source if named(source) else os.path.abspath(source)
-
-
-def item_lines(source: str) -> Iterator[str]:
-    """The items of --input as lines of JSON."""
-    from videopoet_jax.data.items import items_of
-
-    for item in items_of(source):
-        yield json.dumps(item._asdict(), ensure_ascii=False) + "\n"
-
-
-def place_items(job: dict) -> None:
-    """Lays the items of every shard where its worker finds them."""
-    from videopoet_jax.data.token_shards import PROGRESS
-    from videopoet_jax.pretrained.files import write_atomically
-
-    def write(number: int, lines: list[str]) -> None:
-        path = Path(job["out"]) / PROGRESS / f"{number:05d}.{ITEMS}"
-        if not path.is_file():
-            write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
-
-    if job["source"] is None:
-        return
-    held: list[str] = []
-    number = 0
-    for line in item_lines(job["source"]):
-        held.append(line)
-        if len(held) == job["shard_size"]:
-            write(number, held)
-            held, number = [], number + 1
-    if held:
-        write(number, held)
+    return depends | {"shards": -(-count // job["shard_size"]), "what": what, "items": digest}

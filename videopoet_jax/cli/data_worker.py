@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ITEMS = "items.jsonl"
-
 
 def view_keys(rates) -> list[str]:
     """The views of a clip that these tasks read or write."""
@@ -102,14 +100,13 @@ class Worker:
             yield self.clips[clip]
 
     def _of_source(self, number: int) -> Iterator[Any]:
-        from videopoet_jax.data.items import Item, decode
-        from videopoet_jax.data.token_shards import PROGRESS, Failure
+        from videopoet_jax.cli.shards import items_of_shard
+        from videopoet_jax.data.items import decode
+        from videopoet_jax.data.token_shards import Failure
 
         data = self.config.data
         sizes = {name: data[name] for name in ("fps", "height", "width", "num_frames", "sample_rate")}
-        text = (Path(self.job["out"]) / PROGRESS / f"{number:05d}.{ITEMS}").read_text(encoding="utf-8")
-        for line in text.rstrip("\n").split("\n"):  # captions may hold other ends of lines
-            item = Item(**json.loads(line))
+        for item in items_of_shard(Path(self.job["out"]), number):
             try:
                 for example in decode(item, **sizes):
                     yield {**example, "number": zlib.crc32(str(example["id"]).encode())}

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +26,12 @@ REPORT, HISTOGRAMS, DROPPED = "report.json", "histograms.png", "dropped.png"
 
 
 class Item(NamedTuple):
-    """One clip; the thumbnail may have any size, and is shown at about 130 pixels."""
+    """One clip; its thumbnail is made when it is shown, at about 130 pixels, and may have any size."""
 
     id: str
     annotations: Annotations
     verdict: Verdict
-    thumbnail: UInt8[np.ndarray, "h w 3"]
+    thumbnail: Callable[[], UInt8[np.ndarray, "h w 3"]]
 
 
 def write_report(folder: str | os.PathLike, items: Sequence[Item], rules: Mapping[str, Rule]) -> None:
@@ -141,5 +141,5 @@ def _shown(field: str, item: Item, reason: Reason) -> str:
 def _strip(heading: str, found: Sequence[tuple[Item, str]], kept: bool = False) -> Strip:
     """Some of the clips, evenly spread over them."""
     places = np.unique(np.linspace(0, len(found) - 1, min(TILES, len(found))).round().astype(int)) if found else []
-    tiles = [Tile(found[place][0].id, found[place][1], found[place][0].thumbnail) for place in places]
+    tiles = [Tile(found[place][0].id, found[place][1], found[place][0].thumbnail()) for place in places]
     return Strip(heading, len(found), kept, tiles)

@@ -1,0 +1,128 @@
+"""What annotates films shot by shot, a shard of them at a time, on this machine or on any of a cluster.
+
+progress/00007.npz    all that is known of the films of shard 7: lines of JSON, and a thumbnail of each shot
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FPS = 8  # the rate that the rules hold for
+SIDE = 256  # pixels of the shorter side that films are annotated at
+
+
+class Shot(NamedTuple):
+    """A shot's id, its line of the manifest, its `Annotations`; `thumbnail()` is its middle frame, uint8 [h w 3]."""
+
+    id: str
+    entry: dict[str, Any]
+    annotations: Any
+    thumbnail: Callable[[], np.ndarray]
+
+
+class Annotator:
+    """Annotates shards of films. `job`: {"out": the directory of `progress/`, "threads": films at once}."""
+
+    def __init__(self, job: dict) -> None:
+        from videopoet_jax.data.token_shards import begun
+
+        self.out, self.threads = Path(job["out"]), job["threads"]
+        if not begun(self.out):
+            raise FileNotFoundError(f"{self.out}: not seen by this worker; mount the share where the caller has it.")
+
+    def __call__(self, number: int) -> None:
+        """Writes what is known of shard `number`, unless it is there."""
+        from videopoet_jax.cli.shards import items_of_shard
+        from videopoet_jax.pretrained.files import write_atomically
+
+        path = path_of(self.out, number)
+        if path.is_file():
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            films = list(pool.map(_shots_or_error, items_of_shard(self.out, number)))
+        shots = [shot for film in films if isinstance(film, list) for shot in film]
+        told = {
+            "shots": [[shot.id, shot.entry, shot.annotations._asdict()] for shot in shots],
+            "failures": [film for film in films if isinstance(film, str)],
+        }
+        arrays = {str(place): shot.thumbnail() for place, shot in enumerate(shots)}
+        text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        write_atomically(path, lambda temporary: _save(temporary, text, arrays))
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """Where a shard of annotations is, or will be."""
+    from videopoet_jax.data.token_shards import PROGRESS
+
+    return directory / PROGRESS / f"{number:05d}.npz"
+
+
+def _save(path: Path, text: np.ndarray, thumbnails: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, text=text, **thumbnails)
+
+
+def read(directory: Path, number: int) -> tuple[list[Shot], list[str]]:
+    """A shard's shots, film by film, and why films were left out. Thumbnails are read when they are asked for."""
+    from videopoet_jax.data.curation import Annotations, Letterbox
+
+    path = path_of(directory, number)
+    told = json.loads(_array(path, "text").tobytes())
+    shots = []
+    for place, (name, entry, found) in enumerate(told["shots"]):
+        annotations = Annotations(**{**found, "letterbox": Letterbox(*found["letterbox"])})
+        shots.append(Shot(name, entry, annotations, functools.partial(_array, path, str(place))))
+    return shots, told["failures"]
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        return file[name]
+
+
+def _shots_or_error(item: Any) -> list[Shot] | str:
+    try:
+        return list(shots_of(item))
+    except (ValueError, OSError) as error:  # whatever is wrong with one film, the others are not lost
+        return " ".join(str(error).split())
+
+
+def shots_of(item: Any) -> Iterator[Shot]:
+    """The shots of a film, or of the stretch that an item is."""
+    from videopoet_jax.data.curation import annotate, shots
+    from videopoet_jax.data.item_windows import stretch
+    from videopoet_jax.data.media import iterate_audio, iterate_frames, probe
+
+    info = probe(item.path)
+    shorter = min(info.height, info.width)
+    height, width = (max(16, round(side * min(1, SIDE / shorter))) for side in (info.height, info.width))
+    sizes = {"height": height, "width": width}
+    stored = iterate_frames(item.path, fps=info.fps, start=item.start, end=item.end, **sizes)
+    for shot in shots(stored):
+        start, end = (round(item.start + frame / float(info.fps), 3) for frame in shot)
+        if end - start < 1 / FPS:
+            continue
+        times = {"start": start, "end": end}
+        seen = Middle(iterate_frames(item.path, fps=FPS, **times, **sizes), count=max(1, int((end - start) * FPS)))
+        audio = iterate_audio(item.path, sample_rate=16_000, **times) if info.has_audio else None
+        annotations = annotate(seen, fps=FPS, audio=audio, caption=item.caption)
+        entry = {"path": item.path, "caption": item.caption, **times}
+        yield Shot(item.id + stretch(start, end), entry, annotations, lambda frame=seen.frame: frame)
+
+
+class Middle:
+    """Frames on their way, of which about `count` are expected; the one in the middle stays as `frame`."""
+
+    def __init__(self, frames: Iterator[np.ndarray], count: int) -> None:
+        self._frames, self._place, self.frame = frames, count // 2, np.zeros((1, 1, 3), np.uint8)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for place, frame in enumerate(self._frames):
+            if place <= self._place:
+                self.frame = frame
+            yield frame
