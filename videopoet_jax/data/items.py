@@ -47,8 +47,9 @@ class Item(NamedTuple):
 
 
 def named(source: str | os.PathLike) -> Any | None:
-    """The module that knows a source which is no file.  `tfds:ucf101 → tfds_source, films/a.mp4 → None`"""
-    return _NAMED.get(os.fspath(source).partition(":")[0])
+    """The module that knows a source which is no file.  `tfds:ucf101 → tfds_source, films/a.mp4, tfds → None`"""
+    world, colon, _ = os.fspath(source).partition(":")
+    return _NAMED.get(world) if colon else None
 
 
 def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Item]:
