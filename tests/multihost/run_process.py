@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "training"), str(TESTS.parent)]
 

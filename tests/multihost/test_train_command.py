@@ -39,7 +39,10 @@ PATIENCE = 900  # seconds
 
 def begin(folder, devices, *options, config="nano", settings=ADVERSARIAL, **environment):
     settings = [part for key, value in (TINY | settings).items() for part in ("--set", f"{key}={value}")]
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}",
+    }
     command = [
         *VIDEOPOET,
         "train",

@@ -56,6 +56,7 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
     from videopoet_jax.data import token_shards
     from videopoet_jax.data.items import items_of
+    from videopoet_jax.data.structure import check_opencv
     from videopoet_jax.data.tfrecords import check_tensorflow
     from videopoet_jax.generate.pipeline import PARTS
     from videopoet_jax.pretrained import digest
@@ -75,6 +76,8 @@ def command(spec, overrides, models, source, out, runner, dry_run, beam_options,
     networks = networks_of(config, keys)
     job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
            "source": source and located(source), "structure": networks, **options}  # fmt: skip
+    if networks and not networks["flow"] and (source or config.data.source != "moving_digits"):
+        check_opencv()
     plan = planned(job, config)
     for name in filter(networks.get, networks):
         ESTIMATORS[name].read(networks[name])  # a wrong one is told of before any work

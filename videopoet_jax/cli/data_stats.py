@@ -21,10 +21,13 @@ def command(folder, num_frames, fps, digests, report) -> None:
     Videos are read no further than to the first sound; of records the index alone is read.
     """
     from videopoet_jax.data.token_records import META
+    from videopoet_jax.data.token_shards import begun
     from videopoet_jax.pretrained.files import write_atomically
 
     if (folder / META).is_file():
         figures, words = of_records(folder, digests)
+    elif begun(folder):
+        raise ValueError(f"{folder}: begun, not finished; the same `videopoet data prepare` goes on there.")
     else:
         figures, words = of_videos(folder, num_frames, fps)
     if report:

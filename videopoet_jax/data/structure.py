@@ -15,6 +15,8 @@ one before it. So do the truth of moving digits, `dis_flow` below and RAFT (`vid
 nearness is 0 for what is farthest, 1 for what is nearest, in the truth as by DPT.
 """
 
+import importlib.util
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -41,6 +43,15 @@ def from_picture(
     return flow, picture[..., 2].astype(np.float32) / 255
 
 
+def check_opencv() -> None:
+    """Raises where `dis_flow` cannot run."""
+    if importlib.util.find_spec("cv2") is None:
+        raise RuntimeError(
+            "OpenCV: not installed, it brings the flow that needs no weights; pip install 'videopoet_jax[structure]', "
+            "or name RAFT's weights in data.flow."
+        )
+
+
 def dis_flow(video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w 2"]:
     """OpenCV's DIS flow (Kroeger et al. 2016), which needs no weights: (x, y) pixels to the next frame; the last frame
     repeats the one before it.
@@ -52,13 +63,9 @@ def dis_flow(video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w 2"
         RuntimeError: without OpenCV.
         ValueError: sides of fewer than 16 pixels.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise RuntimeError(
-            "OpenCV: not installed, it brings the flow that needs no weights; pip install 'videopoet_jax[structure]', "
-            "or name RAFT's weights in data.flow."
-        ) from error
+    check_opencv()
+    import cv2
+
     if min(video.shape[1:3]) < 16:
         raise ValueError(f"{video.shape[1]}×{video.shape[2]} frames: flow needs sides of at least 16 pixels.")
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
