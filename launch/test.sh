@@ -6,5 +6,6 @@ cd "$(dirname "$0")/.."
 . launch/environment.sh
 NEEDED_MB=7000 COST="about 1.3 GB to download, 4.5 GB on disk (TensorFlow and Beam, for SeqIO)"
 install_into_venv test
-# Most of the time goes into compiling, one core a program: a worker for each core, whole files to a worker.
-exec .venv/bin/python -m pytest -n auto --dist loadfile "$@"
+# Most of the time goes into compiling, one core a program: a worker for each core, whole files to a worker, in their own
+# order, for those of one long test would come last.
+exec .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

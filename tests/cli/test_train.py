@@ -121,7 +121,7 @@ def test_a_tokenizer_and_its_discriminator_train(tmp_path, capsys):
 
     settings = ["weight=0.1", "start=2", "width=4", "multipliers=(2,2)", "learning_rate=1e-3"]
     changes = [*TINY["video_tokenizer:nano"], *TRAIN, "train.steps=6", "data.num_frames=5", "data.height=32",
-               "data.width=32", *(f"adversary.{field}" for field in settings)]  # fmt: skip
+               "data.width=32", "train.optimizer=adam", *(f"adversary.{field}" for field in settings)]  # fmt: skip
     settings = [part for change in changes for part in ("--set", change)]
     main(["train", "--config", "video_tokenizer:nano", "--workdir", str(tmp_path / "run"), "--log-every", "1",
           "--export", str(tmp_path / "model"), *settings])  # fmt: skip
@@ -213,7 +213,8 @@ def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
     models, records = resolve("nano"), tmp_path / "records"
     main(["data", "prepare", "--config", "lm:nano", "--models", str(models), "--out", str(records), "--clips", "6"])
     tiny = ["model.depth=1", "model.width=32", "model.heads=2", "model.kv_heads=1", "model.head_dim=16",
-            "model.rotary_sections=(8,4,4)", "model.mlp=32", "model.chain_hidden=16", "model.unroll=1"]  # fmt: skip
+            "model.rotary_sections=(8,4,4)", "model.mlp=32", "model.chain_hidden=16", "model.unroll=1",
+            "train.optimizer=adamw"]  # fmt: skip
     one_task = 'data.tasks={"text_to_video": 1.0}'
     train("lm:nano", tmp_path / "run", *tiny, *TRAIN, f"data.records={records}", one_task, export=tmp_path / "lm")
     lm = LanguageModel.from_pretrained(tmp_path / "lm")
