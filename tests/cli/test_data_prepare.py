@@ -172,6 +172,16 @@ def test_the_language_model_trains_on_them_and_measures_each_task(whole, tmp_pat
     assert all(3 < loss < 14 for loss in losses.values())  # nats a token, of 2^18 codes at most 12.5
 
 
+def test_a_model_that_has_no_text_is_not_asked_to_write_any(whole, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "lm:nano", "--set", 'data.tasks={"captioning": 1.0}', "--set",
+              f"data.records={whole.directory}", "--workdir", str(tmp_path)])  # fmt: skip
+    assert capsys.readouterr().err == (
+        "error: model.text_pieces 0: captioning writes text, of 1,024 pieces; --set model.text_pieces=1024, or leave "
+        "that task out.\n"
+    )
+
+
 def test_stats_of_records_and_their_digests(whole, tmp_path, capsys):
     directory = tmp_path / "records"
     shutil.copytree(whole.directory, directory)

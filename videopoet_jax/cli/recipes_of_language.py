@@ -80,6 +80,7 @@ def language_model(config: ConfigDict) -> Recipe:
 
     mixed = dict(most_groups=data.groups, constants=constants)
     rates, layouts, preview = rates_of(config), layouts_of(config), None
+    check_text(rates, config.model.text_pieces, text_model.vocabulary)
     if data.held_out:
         made_with = ("digests", "embeddings", *(("structure",) if "structure" in view_keys(rates) else ()))
         held_out = TokenSource(data.held_out, expect={name: source.meta.get(name) for name in made_with})
@@ -103,6 +104,19 @@ def language_model(config: ConfigDict) -> Recipe:
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
         start=lambda name: (LanguageModel.from_pretrained(name).params, extra),
     )
+
+
+def check_text(rates: dict[str, float], pieces: int, vocabulary: int) -> None:
+    """Raises where a task writes text, of as many pieces as the text encoder's vocabulary has, and the model none."""
+    from videopoet_jax.sequence import get_task
+
+    used = [get_task(name) for name, rate in rates.items() if rate > 0]
+    writers = [task.name for task in used if any(span.modality == "text" for span in task.writes)]
+    if writers and pieces < vocabulary:
+        raise ValueError(
+            f"model.text_pieces {pieces}: {', '.join(writers)} writes text, of {vocabulary:,} pieces; "
+            f"--set model.text_pieces={vocabulary}, or leave that task out."
+        )
 
 
 def losses_of_tasks(config: ConfigDict, embed: Callable, batches: dict[str, dict]) -> Callable:
