@@ -1,12 +1,14 @@
 """The banded search finds what comparing all with all finds."""
 
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videopoet_jax.data import curation_duplicates
 from videopoet_jax.data.curation_duplicates import BITS, duplicates
 
 
@@ -28,10 +30,16 @@ hashes = st.lists(near | st.integers(0, (1 << BITS) - 1), max_size=30)
 
 
 @settings(max_examples=300, deadline=None)
-@given(values=hashes, distance=st.integers(0, 12) | st.just(BITS - 1))
-def test_as_comparing_all_with_all(values, distance):
+@given(
+    values=hashes,
+    distance=st.integers(0, 16) | st.just(BITS - 1),
+    few=st.sampled_from([1, 4, 2048]),
+    room=st.sampled_from([1, 9, 1 << 21]),
+)
+def test_as_comparing_all_with_all(values, distance, few, room):
     named = {str(i): value for i, value in enumerate(values)}
-    assert duplicates(named, distance) == naive(named, distance)
+    with mock.patch.multiple(curation_duplicates, FEW=few, ROOM=room):
+        assert duplicates(named, distance) == naive(named, distance)
 
 
 def test_what_repeats_something_is_not_repeated():
@@ -40,12 +48,19 @@ def test_what_repeats_something_is_not_repeated():
 
 
 def test_time_grows_less_than_with_the_square():
-    values = np.random.default_rng(0).integers(0, 1 << BITS, 40_000, np.uint64).tolist()
+    values = np.random.default_rng(0).integers(0, 1 << BITS, 100_000, np.uint64).tolist()
     values += [value ^ 0b10101 for value in values[:1000]]
     started = time.process_time()
-    found = duplicates({str(i): value for i, value in enumerate(values)}, 3)
-    assert time.process_time() - started < 20  # 820 million comparisons would take minutes
-    assert [found[str(40_000 + i)] for i in range(1000)] == [str(i) for i in range(1000)]
+    found = duplicates({str(i): value for i, value in enumerate(values)}, 6)
+    assert time.process_time() - started < 20  # 5 billion comparisons would take an hour
+    assert [found[str(100_000 + i)] for i in range(1000)] == [str(i) for i in range(1000)]
+
+
+def test_many_that_are_all_alike_take_no_room_for_their_pairs():
+    flipped = np.random.default_rng(0).integers(0, BITS, (3, 40_000), np.uint64)
+    values = np.bitwise_xor.reduce(np.uint64(1) << flipped).tolist()  # 3 bits of 64 at most: any two differ by 6
+    found = duplicates({str(i): value for i, value in enumerate(values)}, 6)
+    assert found.pop("0") is None and set(found.values()) == {"0"}
 
 
 def test_clear_errors():
