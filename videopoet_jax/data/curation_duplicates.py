@@ -2,7 +2,7 @@
 
 Exact. The 64 bits are split into `distance` + 2 bands: of two hashes that differ in `distance` bits some two bands are
 equal, so only those are compared that share a pair of bands (Manku et al. 2007). Items are settled half by half: the
-first half, then what repeats none of it; so pairs are never listed, and room is for items alone, however alike they are.
+first half, then what repeats none of it; so pairs are never listed, and room is for items alone, however alike.
 """
 
 import itertools
