@@ -110,8 +110,8 @@ def _histogram(axis, panel: Panel) -> None:
     base = np.zeros(_BINS)
     for part, colour in _parts(panel):
         counts = np.histogram(values[part & finite], edges)[0]
-        axis.bar(edges[:-1], counts, np.diff(edges), base, align="edge", color=colour, edgecolor="white", linewidth=0.4)
-        base += counts
+        axis.stairs(base + counts, edges, baseline=base, fill=True, color=colour)  # bars take seconds to draw
+        base = base + counts
     axis.set_xlim(edges[0], edges[-1])
     for bound, outside in zip(panel.rule or (), (edges[0], edges[-1]), strict=False):
         if bound is not None:
