@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# `videopoet data prepare` on a cluster: ./launch/prepare.sh RUNNER [--dry-run] [options of `videopoet data prepare` and of Beam …]
+# `videopoet data prepare`, or `data curate` before it, on a cluster:
+#
+#   ./launch/prepare.sh RUNNER [--dry-run] [options of `videopoet data prepare` and of Beam …]
+#   ./launch/prepare.sh RUNNER curate FILMS [--dry-run] [options of `videopoet data curate` and of Beam …]
 #
 #   ./launch/prepare.sh dask [--workers N] …             a scheduler and N workers here (one a core), stopped at the end
 #   ./launch/prepare.sh dask … --dask_client_address=tcp://HOST:8786                                  or a cluster's own
@@ -10,9 +13,9 @@
 #   ./launch/prepare.sh dataflow … --project=PROJECT --region=europe-west4 --temp_location=gs://BUCKET/beam \
 #       --sdk_container_image=IMAGE --experiments=no_use_multiple_sdk_containers --max_num_workers=16
 #
-# --out, --models and --input are directories that this machine and all workers see under one path: a share (NFS, Lustre,
-# Filestore); gs:// is refused. After a stop the same command goes on. --dry-run prints the commands, checks the options,
-# and makes what the runner would be sent.
+# --out, --models and --input, or FILMS and --out-dir, are directories that this machine and all workers see under one
+# path: a share (NFS, Lustre, Filestore); gs:// is refused. After a stop the same command goes on. --dry-run prints the
+# commands, checks the options, and makes what the runner would be sent.
 #
 # dask: a worker of a cluster has the extra `dask`. JAX takes a whole GPU: --workers 1 where there is one.
 # flink, spark: Beam starts its job server, a Java program that it fetches from Maven Central; --job_endpoint=HOST:8099
@@ -37,6 +40,11 @@ case "${1:-}" in
     *) fail "runner '${1:-}': unknown; use dask, flink, spark or dataflow: ./launch/prepare.sh RUNNER [options]." ;;
 esac
 shift
+command=prepare
+if [ "${1:-}" = curate ]; then
+    command=curate
+    shift
+fi
 workers="" dry="" address="" options=()
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -73,13 +81,13 @@ show() { # a command, as a shell reads it
     printf '\n'
 }
 
-prepare() {
-    show "$bin/videopoet" data prepare --runner $runner "$@"
-    "$bin/videopoet" data prepare --runner $runner "$@" ${dry:+"$dry"}
+work() {
+    show "$bin/videopoet" data $command --runner $runner "$@"
+    "$bin/videopoet" data $command --runner $runner "$@" ${dry:+"$dry"}
 }
 
 if [ $runner != DaskRunner ] || [ -n "$address" ]; then
-    prepare "${options[@]}"
+    work "${options[@]}"
     exit
 fi
 
@@ -118,4 +126,4 @@ done
 # No limit of memory: Dask would end a worker at its share of the machine's, whatever the others need.
 begin "$folder/workers.log" "$python" -m distributed.cli.dask_worker --scheduler-file "$file" --host 127.0.0.1 \
     --nworkers "${workers:-$(nproc)}" --nthreads 1 --memory-limit 0 --no-dashboard --local-directory "$folder"
-prepare "${options[@]}" "--dask_scheduler_file=$file"
+work "${options[@]}" "--dask_scheduler_file=$file"

@@ -1,84 +1,146 @@
 """`videopoet data curate`: films with known cuts, black and still stretches → a manifest that `data prepare` takes."""
 
+import contextlib
+import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from videopoet_jax.cli import curation_worker
-from videopoet_jax.cli.data_curate import rules_of
+from videopoet_jax.cli.curation_worker import Annotator, read
+from videopoet_jax.cli.data_curate import REPEATS, rules_of
 from videopoet_jax.cli.main import main
 from videopoet_jax.data.items import items_of
 from videopoet_jax.data.media import write_video
 from videopoet_jax.data.moving_digits import render
 
+FILMS = ["again.mp4", "broken.mp4", "still.mp4", "two.mp4"]  # one a shard, in this order
 
-@pytest.fixture
-def films(tmp_path):
-    """A film of two shots, one that stands still, a broken one."""
-    films = tmp_path / "films"
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """A film of two shots, the first of them again and moved by a pixel, one that stands still, one cut off."""
+    films = tmp_path_factory.mktemp("curated") / "films"
     films.mkdir()
-    moves = [render("train", 2, n, num_frames=24, height=128, width=128).frames for n in (0, 3)]
-    write_video(films / "two.mp4", np.concatenate([np.repeat(clip, 3, axis=0) for clip in moves]), fps=24)
+    moves = [np.repeat(render("train", 2, n, num_frames=18, height=128, width=128).frames, 3, axis=0) for n in (0, 3)]
+    write_video(films / "two.mp4", np.concatenate(moves), fps=24)
+    write_video(films / "again.mp4", np.roll(moves[0], 1, axis=2), fps=24)
     still = render("train", 2, 6, num_frames=1, height=128, width=128).frames
-    write_video(films / "still.mp4", np.repeat(still, 72, axis=0), fps=24)
-    (films / "broken.mp4").write_bytes(b"no film")
+    write_video(films / "still.mp4", np.repeat(still, 54, axis=0), fps=24)
+    (films / "broken.mp4").write_bytes((films / "two.mp4").read_bytes()[:2000])
     return films
 
 
-def made(folder):
-    """Name → bytes of every file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def command(films, out, *options):
+    return ["data", "curate", str(films), "--rule", "letterbox=any", "--shard-size", "1", "--out-dir", str(out),
+            "--manifest", str(films / f"{out.name}.jsonl"), *options]  # fmt: skip
 
 
-def test_shots_are_kept_or_dropped_for_reasons_that_are_told(films, tmp_path, capsys):
-    main(["data", "curate", str(films), "--out-dir", str(tmp_path / "report"), "--rule", "letterbox=any"])
-    captured = capsys.readouterr()
-    assert "2 of 3 shots of 3 films" in captured.out and "left out: " in captured.err
-    kept = [json.loads(line) for line in (films / "curated.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def here(films, tmp_path_factory):
+    """What one process finds, and what it says."""
+    out, said, wrong = tmp_path_factory.mktemp("curated") / "here", io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
+        main(command(films, out))
+    return out, said.getvalue(), wrong.getvalue()
+
+
+def made(films, out):
+    """Name → bytes of every file, and of the manifest."""
+    files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return files, (films / f"{out.name}.jsonl").read_bytes()
+
+
+def test_shots_are_kept_or_dropped_for_reasons_that_are_told(films, here):
+    out, said, wrong = here
+    assert "2 of 4 shots of 4 films, 1 of which could not be read (failures.jsonl)" in said
+    kept = [json.loads(line) for line in (films / "here.jsonl").read_text().splitlines()]
     assert [(line["path"], line["start"], line["end"]) for line in kept] == [
-        ("two.mp4", 0.0, 3.0),
-        ("two.mp4", 3.0, 6.0),
+        ("again.mp4", 0.0, 2.25),
+        ("two.mp4", 2.25, 4.5),
     ]
-    assert [item.id for item in items_of(films / "curated.jsonl")] == ["two.mp4@0.000-3.000", "two.mp4@3.000-6.000"]
-    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [item.id for item in items_of(films / "here.jsonl")] == ["again.mp4@0.000-2.250", "two.mp4@2.250-4.500"]
+    report = json.loads((out / "report.json").read_text())
     assert report["kept"] == 2 and report["dropped"]["motion"]["clips"] == 1
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "report.json", "histograms.png", "dropped.png", "progress"}  # fmt: skip
+    assert {path.name for path in out.iterdir()} == {
+        "report.json", "histograms.png", "dropped.png", "failures.jsonl", "progress"}  # fmt: skip
+    (failure,) = (json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines())
+    assert failure["id"] == "broken.mp4" and f"left out: {failure['error']}" in wrong
 
 
-def test_workers_of_beam_find_what_one_process_finds(films, tmp_path):
+def test_what_nearly_repeats_a_shot_of_another_shard_is_dropped(here):
+    (again,), two = (read(here[0], FILMS.index(name))[0] for name in ("again.mp4", "two.mp4"))
+    assert 0 < (again.annotations.middle_hash ^ two[0].annotations.middle_hash).bit_count() <= REPEATS
+    report = json.loads((here[0] / "report.json").read_text())
+    repeats = {item["id"]: item["annotations"]["duplicate"] for item in report["items"]}
+    assert repeats[two[0].id] == again.id and [by for by in repeats.values() if by] == [again.id]
+
+
+def test_workers_of_beam_find_what_one_process_finds(films, here, tmp_path):
     pytest.importorskip("apache_beam")
-    (films / "again.mp4").write_bytes((films / "two.mp4").read_bytes())  # a repetition in another shard
-    command = ["data", "curate", str(films), "--rule", "letterbox=any", "--shard-size", "1"]
-    here, there = tmp_path / "here", tmp_path / "there"
-    main([*command, "--out-dir", str(here)])
-    kept = (films / "curated.jsonl").read_bytes()
-    main([*command, "--out-dir", str(there), "--runner", "DirectRunner", "--direct_num_workers=2",
-          "--direct_running_mode=multi_processing"])  # fmt: skip
-    assert made(here) == made(there) and len(list((here / "progress").glob("*.npz"))) == 4
-    assert (films / "curated.jsonl").read_bytes() == kept
-    report = json.loads((here / "report.json").read_text())
-    assert report["kept"] == 2 and report["dropped"]["duplicate"]["clips"] == 2
+    out = tmp_path / "there"
+    main(command(films, out, "--runner", "DirectRunner", "--direct_num_workers=2",
+                 "--direct_running_mode=multi_processing"))  # fmt: skip
+    assert made(films, out) == made(films, here[0])
+    assert len(list((out / "progress").glob("*.npz"))) == len(FILMS)
 
 
-def test_it_goes_on_where_it_was_stopped_and_other_rules_read_no_film(films, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "report"
-    command = ["data", "curate", str(films), "--rule", "letterbox=any", "--shard-size", "1", "--out-dir", str(out)]
-    main(command)
-    whole = made(out)
-    (out / "progress" / "00001.npz").unlink()  # as if it had been stopped there
-    (out / "report.json").unlink()
-    read, shots = [], curation_worker.shots_of
-    monkeypatch.setattr(curation_worker, "shots_of", lambda item: read.append(item.id) or shots(item))
-    main(command)
-    assert made(out) == whole and read == ["still.mp4"]
-    main([*command, "--rule", "motion=any", "--rule", "static=any"])
-    assert json.loads((out / "report.json").read_text())["kept"] == 3 and read == ["still.mp4"]
-    (films / "still.mp4").write_bytes((films / "two.mp4").read_bytes())
+def test_killed_it_goes_on_and_other_rules_read_no_film(films, here, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "killed"
+    line = [sys.executable, "-c", "from videopoet_jax.cli.main import main; main()", *command(films, out)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "progress" / "00000.npz").is_file():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    (out / "progress" / ".00003.npz.half").write_bytes(b"killed in the middle")
+    left = [name for number, name in enumerate(FILMS) if not (out / "progress" / f"{number:05d}.npz").is_file()]
+    assert left and not (out / "report.json").exists()
+
+    seen, shots = [], curation_worker.shots_of
+    monkeypatch.setattr(curation_worker, "shots_of", lambda item: seen.append(item.id) or shots(item))
+    main(command(films, out))
+    assert made(films, out) == made(films, here[0]) and seen == left
+    main(command(films, out, "--rule", "motion=any", "--rule", "static=any"))
+    assert json.loads((out / "report.json").read_text())["kept"] == 3 and seen == left
+
+    others = tmp_path / "films"
+    shutil.copytree(films, others)
+    (others / "still.mp4").write_bytes((films / "two.mp4").read_bytes())
     with pytest.raises(SystemExit):
-        main(command)
-    assert "report: begun with another input" in capsys.readouterr().err
+        main(command(others, out))
+    assert f"{out}: begun with another input" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_see_the_directory_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere: not seen by this worker; mount the share"):
+        Annotator({"out": str(tmp_path / "elsewhere"), "threads": 1})
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--direct_num_workers=2"], "--direct_num_workers=2: an option of Apache Beam's without --runner"),
+        (["--runner", "DirectRunner", "--direct_num_worker=2"], "did you mean --direct_num_workers?"),
+        (["--runner", "DataflowRunner"], "--project: missing; DataflowRunner needs"),
+        (["--runner", "DirectRunner", "--out-dir", "gs://bucket/report"], "gs://bucket/report: an address"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_made(options, words, films, tmp_path, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(command(films, tmp_path / "out", *options))
+    error = capsys.readouterr().err
+    assert leave.value.code == 2 and words in error and error.count("error: ") == 1
+    assert not list(tmp_path.iterdir()) and not (films / "out.jsonl").exists()
 
 
 def test_rules_are_changed_one_by_one():

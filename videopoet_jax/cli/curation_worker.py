@@ -1,6 +1,6 @@
 """What annotates films shot by shot, a shard of them at a time, on this machine or on any of a cluster.
 
-progress/00007.npz    all that is known of the films of shard 7: lines of JSON, and a thumbnail of each shot
+progress/00007.npz    all that is known of the films of shard 7: a text in JSON, and a thumbnail of each shot
 """
 
 import functools
@@ -14,10 +14,11 @@ import numpy as np
 
 FPS = 8  # the rate that the rules hold for
 SIDE = 256  # pixels of the shorter side that films are annotated at
+THUMBNAIL = 160, 120  # pixels that its width and height have at most, for a film may have thousands of shots; ours
 
 
 class Shot(NamedTuple):
-    """A shot's id, its line of the manifest, its `Annotations`; `thumbnail()` is its middle frame, uint8 [h w 3]."""
+    """A shot's id, its line of the manifest, its `Annotations`; `thumbnail()` is its middle frame, small, [h w 3]."""
 
     id: str
     entry: dict[str, Any]
@@ -38,17 +39,18 @@ class Annotator:
     def __call__(self, number: int) -> None:
         """Writes what is known of shard `number`, unless it is there."""
         from videopoet_jax.cli.shards import items_of_shard
+        from videopoet_jax.data.token_shards import Failure
         from videopoet_jax.pretrained.files import write_atomically
 
         path = path_of(self.out, number)
         if path.is_file():
             return
         with ThreadPoolExecutor(self.threads) as pool:
-            films = list(pool.map(_shots_or_error, items_of_shard(self.out, number)))
-        shots = [shot for film in films if isinstance(film, list) for shot in film]
+            films = list(pool.map(_shots_or_failure, items_of_shard(self.out, number)))
+        shots = [shot for film in films if not isinstance(film, Failure) for shot in film]
         told = {
             "shots": [[shot.id, shot.entry, shot.annotations._asdict()] for shot in shots],
-            "failures": [film for film in films if isinstance(film, str)],
+            "failures": [film for film in films if isinstance(film, Failure)],
         }
         arrays = {str(place): shot.thumbnail() for place, shot in enumerate(shots)}
         text = np.frombuffer(json.dumps(told).encode(), np.uint8)
@@ -67,9 +69,10 @@ def _save(path: Path, text: np.ndarray, thumbnails: dict[str, np.ndarray]) -> No
         np.savez_compressed(file, text=text, **thumbnails)
 
 
-def read(directory: Path, number: int) -> tuple[list[Shot], list[str]]:
-    """A shard's shots, film by film, and why films were left out. Thumbnails are read when they are asked for."""
+def read(directory: Path, number: int) -> tuple[list[Shot], list[Any]]:
+    """A shard's shots, film by film, and its `Failure`s. Thumbnails are read when they are asked for."""
     from videopoet_jax.data.curation import Annotations, Letterbox
+    from videopoet_jax.data.token_shards import Failure
 
     path = path_of(directory, number)
     told = json.loads(_array(path, "text").tobytes())
@@ -77,7 +80,7 @@ def read(directory: Path, number: int) -> tuple[list[Shot], list[str]]:
     for place, (name, entry, found) in enumerate(told["shots"]):
         annotations = Annotations(**{**found, "letterbox": Letterbox(*found["letterbox"])})
         shots.append(Shot(name, entry, annotations, functools.partial(_array, path, str(place))))
-    return shots, told["failures"]
+    return shots, [Failure(*failure) for failure in told["failures"]]
 
 
 def _array(path: Path, name: str) -> np.ndarray:
@@ -85,11 +88,13 @@ def _array(path: Path, name: str) -> np.ndarray:
         return file[name]
 
 
-def _shots_or_error(item: Any) -> list[Shot] | str:
+def _shots_or_failure(item: Any) -> Any:
+    from videopoet_jax.data.token_shards import Failure
+
     try:
         return list(shots_of(item))
     except (ValueError, OSError) as error:  # whatever is wrong with one film, the others are not lost
-        return " ".join(str(error).split())
+        return Failure(item.id, " ".join(str(error).split()))
 
 
 def shots_of(item: Any) -> Iterator[Shot]:
@@ -112,7 +117,16 @@ def shots_of(item: Any) -> Iterator[Shot]:
         audio = iterate_audio(item.path, sample_rate=16_000, **times) if info.has_audio else None
         annotations = annotate(seen, fps=FPS, audio=audio, caption=item.caption)
         entry = {"path": item.path, "caption": item.caption, **times}
-        yield Shot(item.id + stretch(start, end), entry, annotations, lambda frame=seen.frame: frame)
+        picture = _thumbnail(seen.frame)
+        yield Shot(item.id + stretch(start, end), entry, annotations, lambda picture=picture: picture)
+
+
+def _thumbnail(frame: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail(THUMBNAIL)
+    return np.asarray(picture)
 
 
 class Middle:

@@ -36,8 +36,8 @@ def command(source, manifest, out_dir, changes, shard_size, runner, dry_run, bea
     """Cut the films of SOURCE (a folder, a film, a manifest) into shots, and keep those that all rules keep.
 
     Writes report.json, histograms.png and dropped.png, and a manifest for `videopoet data prepare --input`. A film that
-    cannot be read is told and left out. With other rules the same command reads no film again. What is behind the
-    options is Beam's: --project …
+    cannot be read is left out, and noted in failures.jsonl. With other rules the same command reads no film again. What
+    is behind the options is Beam's: --project …
     """
     from videopoet_jax.cli.targets import check_targets
     from videopoet_jax.data import token_shards
@@ -73,12 +73,15 @@ def command(source, manifest, out_dir, changes, shard_size, runner, dry_run, bea
     do_shards(left, len(numbers), Annotator, job, settings, dry_run)
     if dry_run:
         return
-    found = {}
+    token_shards.remove_strays(out_dir / token_shards.PROGRESS)
+    found, failures = {}, []
     for number in numbers:
-        shots, failures = read(out_dir, number)
+        shots, failed = read(out_dir, number)
         found |= {shot.id: shot for shot in shots}
-        for failure in failures:
-            click.echo(f"left out: {failure}", err=True)
+        failures += failed
+    for failure in failures:
+        click.echo(f"left out: {failure.error}", err=True)
+    token_shards.write_failures(out_dir, failures)
     repeated = duplicates({name: shot.annotations.middle_hash for name, shot in found.items()}, REPEATS)
     items, kept = [], []
     for name, shot in found.items():
@@ -89,7 +92,8 @@ def command(source, manifest, out_dir, changes, shard_size, runner, dry_run, bea
     write_report(out_dir, items, rules)
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
     write_atomically(manifest, lambda path: path.write_text(text, encoding="utf-8"))
-    click.echo(f"wrote {manifest}: {len(kept)} of {len(items)} shots of {films} films; why not: {out_dir}")
+    left_out = f", {len(failures)} of which could not be read (failures.jsonl)" if failures else ""
+    click.echo(f"wrote {manifest}: {len(kept)} of {len(items)} shots of {films} films{left_out}; why not: {out_dir}")
 
 
 def as_it_is(item: Any) -> str:

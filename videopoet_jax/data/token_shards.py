@@ -121,11 +121,23 @@ def finish(directory: Path, shards: int, meta: Mapping[str, Any]) -> dict[str, i
         raise ValueError(f"{directory}: no records were made{first}; give clips that can be read.")
     rows = [np.load(directory / PROGRESS / f"{number:05d}.npy", allow_pickle=False) for number in whole]
     index = np.concatenate(rows).reshape(-1, len(FIELDS))
-    if failures:
-        lines = "".join(json.dumps(f._asdict(), ensure_ascii=False) + "\n" for f in failures)
-        (directory / FAILURES).write_text(lines, encoding="utf-8")
-    for stray in directory.glob(".*record.*"):  # of workers that were killed
-        stray.unlink()
+    write_failures(directory, failures)
+    remove_strays(directory)
     write_meta(directory, [reports[number]["file"] for number in whole], index, meta)
     shutil.rmtree(directory / PROGRESS)
     return {"records": len(index), "failures": len(failures)}
+
+
+def remove_strays(directory: Path) -> None:
+    """Removes files that workers which were killed had begun."""
+    for stray in directory.glob(".[0-9]*.*"):
+        stray.unlink(missing_ok=True)
+
+
+def write_failures(directory: Path, failures: Iterable[Failure]) -> None:
+    """Writes failures.jsonl; where there are none, there is no such file."""
+    lines = "".join(json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in failures)
+    if lines:
+        write_atomically(directory / FAILURES, lambda path: path.write_text(lines, encoding="utf-8"))
+    else:
+        (directory / FAILURES).unlink(missing_ok=True)
