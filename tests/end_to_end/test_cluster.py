@@ -1,9 +1,10 @@
-"""Records made on a cluster, and the launch script.
+"""Records made and films curated on a cluster, and the launch script.
 
 Beam's DaskRunner has worker processes, of which one is killed; Flink's and Spark's runners have a job server and a pool
 of workers, where the server is Beam's own in Python.
 """
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from videopoet_jax.data.media import write_video
+from videopoet_jax.data.moving_digits import render
 from videopoet_jax.pretrained import resolve
 
 pytest.importorskip("apache_beam")
@@ -37,6 +40,10 @@ def launch(*options, cwd=ROOT):
 
 def bytes_of(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "meta.json"}
+
+
+def whole(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +120,27 @@ def test_the_launch_script_gives_a_job_to_a_job_server_whose_workers_are_a_pool(
     assert bytes_of(tmp_path / "there") == here
 
 
+@pytest.mark.slow
+def test_films_are_curated_on_dask_as_by_one_process(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in (0, 0, 3):
+        clip = render("train", 2, number, num_frames=18, height=64, width=64).frames
+        write_video(films / f"{len(list(films.iterdir()))}.mp4", clip, fps=8)
+    (films / "broken.mp4").write_bytes(b"no film")
+    settings = [films, "--shard-size", "1", "--rule", "letterbox=any", "--out-dir"]
+    command = [sys.executable, "-c", MAIN, "data", "curate", *map(str, settings), str(tmp_path / "here")]
+    assert subprocess.run(command, env={**os.environ, **PATHS}).returncode == 0
+    kept = (films / "curated.jsonl").read_bytes()
+    done = launch("dask", "curate", *settings, tmp_path / "there", "--workers", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (films / "curated.jsonl").read_bytes() == kept and kept
+    for part in (".", "progress"):
+        assert whole(tmp_path / "here" / part) == whole(tmp_path / "there" / part)
+    assert len(list((tmp_path / "there" / "progress").glob("*.npz"))) == 4
+    assert json.loads((tmp_path / "there" / "report.json").read_text())["dropped"]["duplicate"]["clips"] == 1
+
+
 POOL = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
 
 
@@ -131,6 +159,19 @@ def test_a_dry_run_shows_the_commands_and_leaves_nothing(runner, options, words,
     assert f"data prepare --runner {runner.capitalize()}Runner --config lm:nano" in done.stdout
     assert all(part in done.stdout + done.stderr for part in words.split("|"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_curation_shows_the_commands_and_leaves_nothing(tmp_path):
+    (tmp_path / "films").mkdir()
+    for number in range(3):
+        (tmp_path / "films" / f"{number}.mp4").write_bytes(b"not looked into")
+    done = launch(
+        "flink", "curate", "films", "--out-dir", "report", "--shard-size", "1", "--dry-run", *POOL, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "data curate --runner FlinkRunner films --out-dir report" in done.stdout
+    assert "3 shards of 3 films of films into report" in done.stdout and "FlinkRunner: a job of" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["films"] and len(list((tmp_path / "films").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
