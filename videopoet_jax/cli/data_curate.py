@@ -47,6 +47,8 @@ def command(source, manifest, out_dir, changes, shard_size, runner, dry_run, bea
     from videopoet_jax.data.items import items_of, named
     from videopoet_jax.pretrained.files import write_atomically
 
+    if str(source).startswith("-"):
+        raise ValueError(f"{source}: stands where SOURCE should; name SOURCE first, and options of Beam's behind it.")
     if named(source):
         raise ValueError(
             f"{source}: its clips have no shots to cut; give it to `videopoet data prepare --input` as it is."
