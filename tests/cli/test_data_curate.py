@@ -26,11 +26,12 @@ FILMS = ["again.mp4", "broken.mp4", "still.mp4", "two.mp4"]  # one a shard, in t
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """A film of two shots, the first of them again and moved by a pixel, one that stands still, one cut off."""
+    """A film of two shots, one of them heard; that one again, moved by a pixel; one that stands still, one cut off."""
     films = tmp_path_factory.mktemp("curated") / "films"
     films.mkdir()
     moves = [np.repeat(render("train", 2, n, num_frames=18, height=128, width=128).frames, 3, axis=0) for n in (0, 3)]
-    write_video(films / "two.mp4", np.concatenate(moves), fps=24)
+    tone = np.sin(np.arange(24_000) / 5).astype(np.float32) / 2
+    write_video(films / "two.mp4", np.concatenate(moves), fps=24, audio=tone, sample_rate=16_000)
     write_video(films / "again.mp4", np.roll(moves[0], 1, axis=2), fps=24)
     still = render("train", 2, 6, num_frames=1, height=128, width=128).frames
     write_video(films / "still.mp4", np.repeat(still, 54, axis=0), fps=24)
@@ -81,6 +82,12 @@ def test_what_nearly_repeats_a_shot_of_another_shard_is_dropped(here):
     report = json.loads((here[0] / "report.json").read_text())
     repeats = {item["id"]: item["annotations"]["duplicate"] for item in report["items"]}
     assert repeats[two[0].id] == again.id and [by for by in repeats.values() if by] == [again.id]
+
+
+def test_a_shot_is_not_lost_where_the_sound_ends_before_the_pictures(here):
+    heard, silent = (shot.annotations for shot in read(here[0], FILMS.index("two.mp4"))[0])
+    assert heard.has_audio and heard.loudness > -20
+    assert silent.has_audio and silent.loudness == -120 and silent.silence == 1
 
 
 def test_workers_of_beam_find_what_one_process_finds(films, here, tmp_path):
@@ -141,6 +148,12 @@ def test_mistakes_are_told_before_anything_is_made(options, words, films, tmp_pa
     error = capsys.readouterr().err
     assert leave.value.code == 2 and words in error and error.count("error: ") == 1
     assert not list(tmp_path.iterdir()) and not (films / "out.jsonl").exists()
+
+
+def test_an_option_of_beams_is_not_taken_for_the_films(films, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "curate", "--direct_num_workers=2", *command(films, tmp_path / "out")[2:]])
+    assert "error: --direct_num_workers=2: stands where SOURCE should; name SOURCE first" in capsys.readouterr().err
 
 
 def test_rules_are_changed_one_by_one():

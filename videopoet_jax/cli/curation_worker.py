@@ -3,6 +3,7 @@
 progress/00007.npz    all that is known of the films of shard 7: a text in JSON, and a thumbnail of each shot
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def shots_of(item: Any) -> Iterator[Shot]:
     """The shots of a film, or of the stretch that an item is."""
     from videopoet_jax.data.curation import annotate, shots
     from videopoet_jax.data.item_windows import stretch
-    from videopoet_jax.data.media import iterate_audio, iterate_frames, probe
+    from videopoet_jax.data.media import iterate_frames, probe
 
     info = probe(item.path)
     shorter = min(info.height, info.width)
@@ -114,11 +115,19 @@ def shots_of(item: Any) -> Iterator[Shot]:
             continue
         times = {"start": start, "end": end}
         seen = Middle(iterate_frames(item.path, fps=FPS, **times, **sizes), count=max(1, int((end - start) * FPS)))
-        audio = iterate_audio(item.path, sample_rate=16_000, **times) if info.has_audio else None
+        audio = _sound(item.path, **times) if info.has_audio else None
         annotations = annotate(seen, fps=FPS, audio=audio, caption=item.caption)
         entry = {"path": item.path, "caption": item.caption, **times}
         picture = _thumbnail(seen.frame)
         yield Shot(item.id + stretch(start, end), entry, annotations, lambda picture=picture: picture)
+
+
+def _sound(path: str, **times: float) -> Iterator[np.ndarray]:
+    """As much of it as there is: it may end before the pictures do, and no shot is lost for that."""
+    from videopoet_jax.data.media import MediaError, iterate_audio
+
+    with contextlib.suppress(MediaError):
+        yield from iterate_audio(path, sample_rate=16_000, **times)
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:
