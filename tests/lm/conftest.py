@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from videopoet_jax.layers.masks import prefix_visible
 from videopoet_jax.lm.transformer import PrefixLM, Tokens, whole_sequence
 from videopoet_jax.sequence.assembly import assemble
 from videopoet_jax.sequence.grid import Grid
@@ -75,7 +76,8 @@ def abstract(model: PrefixLM) -> Any:
 
     def init():
         ids, places = jnp.zeros((1, 8), int), jnp.zeros((1, 8, 4), int)
-        tokens = Tokens(ids, ids, places, places, jnp.ones((1, 8, 8), bool), jnp.zeros((1, 4, model.text_dim)), ids)
+        visible = prefix_visible(ids[:, :1], jnp.ones((1, 8), bool), 0, 8)
+        tokens = Tokens(ids, ids, places, places, visible, jnp.zeros((1, 4, model.text_dim)), ids)
         return model.init(jax.random.key(0), tokens)
 
     return jax.eval_shape(init)["params"]

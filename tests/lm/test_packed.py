@@ -169,7 +169,7 @@ def test_no_token_sees_another_sequence_and_each_sees_what_it_sees_alone(sequenc
 
 def mask_of(row):
     text_mask = jnp.asarray(row["text_mask"])[None]
-    return _tokens({name: value[None] for name, value in row.items()}, text_mask).mask[0]
+    return _tokens({name: value[None] for name, value in row.items()}, text_mask).visible.dense()[0]
 
 
 @jax.jit

@@ -159,5 +159,6 @@ def test_mistakes_are_named():
 def test_whole_sequence_is_what_assemble_makes(tiny):
     batch = tiny.batch(tiny.layout("unconditional"), 2)
     tokens = whole_sequence(batch, jnp.zeros((2, 3, 6)), jnp.asarray(batch["text_mask"]))
-    assert tokens.mask.shape == (2, batch["ids"].shape[1], batch["ids"].shape[1])
-    assert bool(tokens.mask[:, :, 0].all())
+    mask = tokens.visible.dense()
+    assert mask.shape == (2, batch["ids"].shape[1], batch["ids"].shape[1])
+    assert bool(mask[:, :, 0].all())

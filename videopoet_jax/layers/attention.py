@@ -5,9 +5,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from videopoet_jax.layers.attend import attend, plain
 from videopoet_jax.layers.dense import project
+from videopoet_jax.layers.masks import Visible
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import rotate
 from videopoet_jax.parallel.axes import constrain, partitioned
@@ -27,27 +29,6 @@ def empty_cache(layers: int, batch: int, length: int, kv_heads: int, head_dim: i
     names = ("layers", "batch", "length", "heads", "kv")
     # Two arrays, not one twice: a decoder donates both.
     return Cache(*(constrain(jnp.zeros(shape, dtype), *names) for _ in range(2)))
-
-
-def attend(
-    q: Float[Array, "b i m e"], k: Float[Array, "b j g e"], v: Float[Array, "b j g e"], mask: Bool[Array, "b i j"]
-) -> Float[Array, "b i m e"]:
-    """Softmax attention, softmax in float32; heads `m` in groups share the `g` key and value heads.
-
-    Heads come before positions, and the division by the sum comes last: on a CPU a third faster than the textbook's
-    order, forward and backward.
-    """
-    b, i, m, e = q.shape
-    g = k.shape[2]
-    q = jnp.transpose((q * e**-0.5).reshape(b, i, g, m // g, e), (0, 2, 3, 1, 4))
-    k, v = (jnp.transpose(x, (0, 2, 1, 3)) for x in (k, v))
-    scores = jnp.einsum("bgrie,bgje->bgrij", q, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    weights = jnp.exp(scores - top)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    y = jnp.einsum("bgrij,bgje->bgrie", weights.astype(v.dtype), v, preferred_element_type=jnp.float32) / total
-    return jnp.transpose(y.astype(v.dtype), (0, 3, 1, 2, 4)).reshape(b, i, m, e)
 
 
 def write(
@@ -85,12 +66,13 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "b i d"],
         angles: Float[Array, "b i half"],
-        mask: Bool[Array, "b i j"],
+        visible: Visible,
         cache: Cache | None = None,
         layer: Int[Array, ""] | None = None,
         start: int | Int[Array, ""] = 0,
     ) -> tuple[Float[Array, "b i d"], Cache | None]:
-        """`x` attends to itself, or, with a cache, to the first `j` cached positions once its own are written."""
+        """`x` attends to itself, or, with a cache, to as many cached positions as `visible` has keys, once its own
+        are written."""
         width = x.shape[-1]
         spread = nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=(1, 2))
         names = ("embed", "heads", "kv")
@@ -106,11 +88,11 @@ class Attention(nn.Module):
         k = rotate(RMSNorm(self.epsilon, name="key_norm")(k), angles)
         if cache is not None:
             cache = write(cache, layer, k, v, jnp.asarray(start))
-            seen = mask.shape[-1]
+            seen = visible.of_key.shape[1]
             k, v = (
                 jax.lax.dynamic_index_in_dim(c, layer, keepdims=False)[:, :seen] for c in (cache.keys, cache.values)
             )
-        y = attend(q, k, v, mask)
+        y = attend(q, k, v, visible) if cache is None else plain(q, k, v, visible)
         scale = self.output_scale**2
         collect = nn.initializers.variance_scaling(scale, "fan_in", "normal", in_axis=(0, 1), out_axis=2)
         shape = (self.heads, self.head_dim, width)

@@ -1,14 +1,44 @@
-"""Who may look at whom."""
+"""Who may look at whom, without the table of `n²` answers."""
 
+from typing import Any
+
+import flax.struct
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Int
 
+NOBODY = -1  # the sequence of a key that no query may see
 
-def prefix_mask(
-    prefix_length: Int[Array, " b #i"], valid: Bool[Array, "b j"], start: int | Int[Array, ""], queries: int
-) -> Bool[Array, "b i j"]:
-    """Rows `start … start + queries` of a prefix language model's mask: all see the prefix, the output is causal.
+
+@flax.struct.dataclass
+class Visible:
+    """Query `i` sees key `j` where `j < horizon_i` and both are of one sequence.
+
+    Attributes:
+        horizon: how far each query looks: its own position, or its prefix's end if that is later.
+        of_query: the sequence of each query, of several in a row.
+        of_key: that of each key; `NOBODY` where none may see it.
+    """
+
+    horizon: Any  # Int[Array, "b i"]; the fields are untyped because the same tree also holds shapes and shardings
+    of_query: Any  # Int[Array, "b i"]
+    of_key: Any  # Int[Array, "b j"]
+
+    def dense(self) -> Bool[Array, "b i j"]:
+        """The table itself: `horizon 2 2 3, all of one sequence → [[1 1 0] [1 1 0] [1 1 1]]`"""
+        j = jnp.arange(self.of_key.shape[1])
+        same = self.of_query[:, :, None] == self.of_key[:, None, :]
+        return (j < self.horizon[:, :, None]) & same
+
+
+def prefix_visible(
+    prefix_length: Int[Array, " b #i"],
+    valid: Bool[Array, "b j"],
+    start: int | Int[Array, ""],
+    queries: int,
+    segment: Int[Array, "b j"] | None = None,
+) -> Visible:
+    """Positions `start … start + queries` of prefix language models: all see the prefix, the output is causal.
 
     Each of these positions may have a prefix length of its own.
 
@@ -17,13 +47,13 @@ def prefix_mask(
         1 1 0 0                            1 0 0 0
         1 1 1 0                            1 0 1 0
         1 1 1 1                            1 0 1 1
+
+    Args:
+        segment: which sequence of its row a position is of, where several share one and `start` is 0.
     """
     i = jnp.asarray(start) + jnp.arange(queries)
-    j = jnp.arange(valid.shape[1])
-    horizon = jnp.maximum(prefix_length, i[None, :] + 1)
-    return (j[None, None, :] < horizon[:, :, None]) & valid[:, None, :]
-
-
-def same_sequence(segment: Int[Array, "b n"]) -> Bool[Array, "b n n"]:
-    """Who shares a sequence, of several in a row: `1 1 2 → [[1 1 0] [1 1 0] [0 0 1]]`"""
-    return segment[:, :, None] == segment[:, None, :]
+    horizon = jnp.maximum(prefix_length, i[None, :] + 1).astype(jnp.int32)
+    horizon = jnp.broadcast_to(horizon, (valid.shape[0], queries))
+    if segment is None:
+        return Visible(horizon, jnp.zeros_like(horizon), jnp.where(valid, 0, NOBODY).astype(jnp.int32))
+    return Visible(horizon, segment.astype(jnp.int32), jnp.where(valid, segment, NOBODY).astype(jnp.int32))

@@ -20,7 +20,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
 from videopoet_jax.layers.attention import Cache
-from videopoet_jax.layers.masks import prefix_mask
+from videopoet_jax.layers.masks import prefix_visible
 from videopoet_jax.layers.positions import shift_left
 from videopoet_jax.layers.sampling import Sampling, draw
 from videopoet_jax.lm import logits
@@ -71,7 +71,7 @@ def forward(
         table=part(prompt.table),
         positions=part(prompt.positions),
         next_positions=part(prompt.next_positions),
-        mask=prefix_mask(prompt.prefix_length[:, None], prompt.valid[:, :seen], start, length),
+        visible=prefix_visible(prompt.prefix_length[:, None], prompt.valid[:, :seen], start, length),
         text=prompt.text,
         text_index=part(prompt.text_index),
     )

@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from videopoet_jax.layers.attention import Attention, Cache, empty_cache
-from videopoet_jax.layers.masks import prefix_mask, same_sequence
+from videopoet_jax.layers.masks import Visible, prefix_visible
 from videopoet_jax.layers.mlp import SwiGLU
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
@@ -43,7 +43,7 @@ class Tokens:
 
     Attributes:
         positions: (t, h, w, modality); `next_positions` are those of the tokens to predict.
-        mask: which of the `j` first positions of the sequence each of these may see.
+        visible: which of the first positions of the sequence each of these may see.
         text: embeddings of the whole text, or of all texts of a row.
         text_index: where in it a text slot finds its own; 0 elsewhere.
     """
@@ -52,7 +52,7 @@ class Tokens:
     table: Int[Array, "b n"]
     positions: Int[Array, "b n 4"]
     next_positions: Int[Array, "b n 4"]
-    mask: Bool[Array, "b n j"]
+    visible: Visible
     text: Float[Array, "b l c"]
     text_index: Int[Array, "b n"]
 
@@ -81,14 +81,14 @@ def whole_sequence(batch: Batch, text: Float[Array, "b *s l c"], text_mask: Bool
         jnp.asarray(batch[name]) for name in ("ids", "table", "positions", "prefix_length")
     )
     (rows, n), segment = ids.shape, segments(batch)
-    mask = prefix_mask(prefix_length.reshape(rows, -1), text_valid(batch, text_mask), 0, n) & same_sequence(segment)
+    visible = prefix_visible(prefix_length.reshape(rows, -1), text_valid(batch, text_mask), 0, n, segment)
     ends = (segment != shift_left(segment))[..., None]
     return Tokens(
         ids=ids,
         table=table,
         positions=positions,
         next_positions=jnp.where(ends, positions, shift_left(positions)),
-        mask=mask,
+        visible=visible,
         text=text.reshape(rows, -1, text.shape[-1]),
         text_index=text_index(batch, text_mask.shape[-1]),
     )
@@ -100,12 +100,12 @@ class Block(nn.Module):
     config: "PrefixLM"
 
     @nn.compact
-    def __call__(self, carry: Any, angles: Array, mask: Array, start: Any) -> tuple[Any, None]:
+    def __call__(self, carry: Any, angles: Array, visible: Visible, start: Any) -> tuple[Any, None]:
         x, cache, layer = carry
         c = self.config
         deep = (2 * c.depth) ** -0.5  # the residual stream keeps its scale over 2·depth additions
         attention = Attention(c.heads, c.kv_heads, c.head_dim, c.epsilon, deep, c.dtype, name="attention")
-        y, cache = attention(RMSNorm(c.epsilon, name="attention_norm")(x), angles, mask, cache, layer, start)
+        y, cache = attention(RMSNorm(c.epsilon, name="attention_norm")(x), angles, visible, cache, layer, start)
         x = constrain(x + y, "batch", "length", "activation_embed")
         y = SwiGLU(c.mlp, deep, c.dtype, name="mlp")(RMSNorm(c.epsilon, name="mlp_norm")(x))
         x = constrain(x + y, "batch", "length", "activation_embed")
@@ -191,7 +191,7 @@ class PrefixLM(nn.Module):
             unroll=self.unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(self.clone(parent=None), name="layers")
-        (x, cache, _), _ = layers((x, cache, jnp.int32(0)), angles, tokens.mask, start)
+        (x, cache, _), _ = layers((x, cache, jnp.int32(0)), angles, tokens.visible, start)
         x = RMSNorm(self.epsilon, name="norm")(x)
         output = OutputTables(
             self.vocabulary, self.visual_factors, self.width, self.chain_hidden, self.epsilon, self.dtype, name="output"
