@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm import decode, transformer
 from videopoet_jax.lm.language_model import LanguageModel, Prepared
-from videopoet_jax.lm.loss import token_totals
+from videopoet_jax.lm.totals import token_totals
 from videopoet_jax.parallel import batch_sharding, constrain, make_mesh, param_shardings
 from videopoet_jax.sequence.grid import Grid
 

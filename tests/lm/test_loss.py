@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
-from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of, token_totals
+from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of
+from videopoet_jax.lm.totals import token_totals
 
 TASKS = ["text_to_video", "unconditional"]
 

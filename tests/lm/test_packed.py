@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.data.packing import packed_row, padded
 from videopoet_jax.layers.objective import FROZEN
-from videopoet_jax.lm.loss import drop_condition, make_loss, token_totals
+from videopoet_jax.lm.loss import drop_condition, make_loss
+from videopoet_jax.lm.totals import token_totals
 from videopoet_jax.lm.transformer import whole_sequence
 from videopoet_jax.parallel import batch_sharding, make_mesh
 from videopoet_jax.sequence import SPECIAL_TEXT, TEXT_EMBEDDING

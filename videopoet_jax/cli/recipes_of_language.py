@@ -154,7 +154,8 @@ def rows_of(config: ConfigDict, length: int) -> int:
 
     from videopoet_jax.data.grouping import rows
 
-    share = jax.device_count() if jax.default_backend() != "cpu" else jax.process_count()
+    within = config.mesh.tensor * config.mesh.sequence  # devices that share a row
+    share = jax.device_count() // within if jax.default_backend() != "cpu" else jax.process_count()
     return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
 
 

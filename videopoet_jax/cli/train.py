@@ -147,12 +147,12 @@ class Run:
         from videopoet_jax.parallel import make_mesh
 
         self.config, self.recipe, self.start = config, recipe, start
-        # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
+        # On CPU as many devices as divide the batch; elsewhere all, and a batch that does not divide is refused.
         devices, processes = jax.devices(), jax.process_count()
         if jax.default_backend() == "cpu":
             each = math.gcd(config.train.batch_size // processes, jax.local_device_count())
             devices = [device for number in range(processes) for device in jax.local_devices(number)[:each]]
-        self.mesh = make_mesh(devices)
+        self.mesh = make_mesh(devices, **config.get("mesh", {}))
 
     def begin(self):
         """The state before the first step, and the step."""

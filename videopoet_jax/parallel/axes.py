@@ -7,7 +7,7 @@ linen would otherwise replicate the array in silence.
     partitioned(init, "embed", "mlp")                        a parameter's initializer
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import flax.linen as nn
 import jax
@@ -63,7 +63,8 @@ def mesh_axes(*names: str | None) -> PartitionSpec:
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """`x` laid out as its logical `names` say; without a mesh (`jax.set_mesh`), `x` as it is.
 
-    Mesh axes of size one drop out. Raises for an unknown name or a wrong number of names.
+    Mesh axes of size one drop out, and inside `jax.shard_map` those that it takes over. Raises for an unknown name or a
+    wrong number of names.
     """
     spec = mesh_axes(*names)
     if len(names) != x.ndim:
@@ -71,7 +72,15 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
+    if mesh.manual_axes:
+        spec = PartitionSpec(*[_without(axes, mesh.manual_axes) for axes in spec])
     return jax.lax.with_sharding_constraint(x, spec)
+
+
+def _without(axes: str | tuple[str, ...] | None, taken: Collection[str]) -> tuple[str, ...] | None:
+    """`("data", "fsdp") without fsdp → ("data",)`"""
+    axes = (axes,) if isinstance(axes, str) else axes or ()
+    return tuple(axis for axis in axes if axis not in taken) or None
 
 
 def partitioned(init: Callable, *names: str | None) -> Callable:
