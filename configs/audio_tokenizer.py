@@ -20,7 +20,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c = ConfigDict()
     c.model_type = "videopoet_audio_tokenizer"
     c.seed = 0  # ours
-    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours: within a slice; -1 is the rest
+    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours; -1: the rest
 
     c.model = ConfigDict()
     c.model.sample_rate = 16_000  # [VP]: 34,000 samples / 320 = 106 frames

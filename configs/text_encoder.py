@@ -16,7 +16,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.model_type = "videopoet_text_encoder"
     c.seed = 0
-    c.mesh = ml_collections.ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours: within a slice; -1 is the rest
+    c.mesh = ml_collections.ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours; -1: the rest
 
     # T5 v1.1 XL, as published; VideoPoet conditions on its frozen embeddings.
     c.model = ml_collections.ConfigDict()

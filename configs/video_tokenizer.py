@@ -21,7 +21,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c = ConfigDict()
     c.model_type = "videopoet_video_tokenizer"
     c.seed = 0  # ours
-    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours: within a slice; -1 is the rest
+    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1, sequence=1))  # ours; -1: the rest
 
     c.model = ConfigDict()
     c.model.patch = (1, 1, 1)  # [fig]: none
