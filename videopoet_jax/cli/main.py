@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a tokenizer, the text encoder or the language model; resumes by itself.",
     "tasks": "What each task reads and writes, as sequences of tokens.",
     "data": "Clips as token records, for training the language model.",
+    "plan": "A training step on TPUs that are not here: does it fit, how fast will it be.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
     "curves": "The logs of training runs as a picture.",
     "export": "Trained models as one directory for from_pretrained.",

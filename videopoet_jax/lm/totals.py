@@ -89,6 +89,11 @@ def _back(heads: tuple[Head, ...], kept: tuple[Params, Chunks], slopes: dict[str
 chunk_totals.defvjp(lambda heads, *kept: (chunk_totals(heads, *kept), kept), _back)
 
 
+def positions_of_chunk(tokens: int, rows: int, length: int) -> int:
+    """Positions that a chunk takes of each row: `1024 tokens, 8 rows of 1779 → 128`"""
+    return max(1, min(tokens // rows, length))
+
+
 def token_totals(
     model: PrefixLM,
     output: Params,
@@ -98,14 +103,16 @@ def token_totals(
     weights: Float[Array, "b n"],
     chunk: int,
 ) -> dict[str, Totals]:
-    """Each head's sums over a batch of whole sequences; `chunk` positions of every row at a time.
+    """Each head's sums over a batch of whole sequences; on every device about `chunk` tokens at a time.
 
     Where several share a row, the last token of one scores nothing: the first of the next is of a prefix, of no weight.
     """
     mesh = jax.sharding.get_abstract_mesh()
     spread = not mesh.empty and mesh.size > 1
     stretches = mesh.shape["sequence"] if spread else 1
-    size = min(chunk, -(-hidden.shape[1] // stretches))
+    length = -(-hidden.shape[1] // stretches) * stretches
+    rows = hidden.shape[0] // (mesh.shape["data"] * mesh.shape["fsdp"] if spread else 1)
+    size = positions_of_chunk(chunk, rows, length // stretches)
 
     def chunks(x: Array) -> Array:
         """`[b n …] → [chunks b size …]`, zeros at the end."""
@@ -122,7 +129,6 @@ def token_totals(
         output = {name: _whole(x, hidden) if name in TABLES else x for name, x in output.items()}
         return jax.lax.psum(chunk_totals(heads(model), output, (chunks(hidden), ids, table, weights, used)), OWN)
 
-    length = -(-hidden.shape[1] // stretches) * stretches
     fields = [_pad(x, length) for x in (hidden, *(shift_out(x) for x in (ids, table, weights)))]
     return (_on_each(mesh, local, output, len(fields)) if spread else local)(output, *fields)
 

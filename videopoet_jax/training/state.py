@@ -7,15 +7,16 @@ key = purpose_key(state.key, "mask", state.step)      # the same key whenever st
 import zlib
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Int, PRNGKeyArray
 
-from videopoet_jax.parallel import replicated
+from videopoet_jax.parallel import param_shardings, replicated
 
 PyTree = Any
 
@@ -87,6 +88,33 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
         params,
         transform_non_params=lambda _: whole,
         is_leaf=masked,
+    )
+
+
+def abstract_state(
+    boxed: PyTree, optimizer: optax.GradientTransformation, *, mesh: Mesh, extra: PyTree, ema: bool
+) -> TrainState:
+    """Shapes and shardings of the state that `create_state` would make, for compiling where its devices are not.
+
+    Args:
+        boxed: the parameters' shapes with their logical names, as `parallel.abstract` gives them.
+        extra: shapes, replicated.
+    """
+    whole = replicated(mesh)
+
+    def on(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+    params = jax.tree.map(on, nn.meta.unbox(boxed), param_shardings(boxed, mesh))
+    moments = jax.eval_shape(optimizer.init, params)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return TrainState(
+        step=jax.ShapeDtypeStruct((), np.int32, sharding=whole),
+        params=params,
+        opt_state=jax.tree.map(on, moments, _optimizer_shardings(optimizer, params, mesh)),
+        ema_params=params if ema else None,
+        extra=jax.tree.map(lambda shape: on(shape, whole), extra),
+        key=on(key, whole),
     )
 
 

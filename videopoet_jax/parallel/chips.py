@@ -1,0 +1,121 @@
+"""TPUs as a planner sees them: arithmetic, memory and links, and how many chips make a slice.
+
+    devices_of("v5p:4x4x4")  →  64 devices to compile for, wherever `libtpu` is installed (extra `tpu`)
+
+Figures are those of Google's system architecture pages and of "How to Scale Your Model" (Austin et al., 2025).
+"""
+
+import contextlib
+import math
+import os
+import re
+from typing import NamedTuple
+
+import jax
+
+GIB = 2**30
+
+
+class Chip(NamedTuple):
+    """One chip.
+
+    Attributes:
+        flops: products of bfloat16 matrices, operations a second.
+        memory: HBM, bytes.
+        bandwidth: of it, bytes a second.
+        link: of one link of the torus (ICI), bytes a second one way.
+        network: of the data centre's network (DCN), bytes a second for each chip.
+        wraps: an axis of the torus closes to a ring if its chips are a multiple of so many.
+    """
+
+    flops: float
+    memory: float
+    bandwidth: float
+    link: float
+    network: float
+    wraps: int
+
+
+CHIPS = {
+    "v4": Chip(275e12, 32 * GIB, 1.2e12, 4.5e10, 3.1e9, 4),
+    "v5e": Chip(197e12, 16 * GIB, 8.1e11, 4.5e10, 3.1e9, 16),
+    "v5p": Chip(459e12, 95 * GIB, 2.77e12, 9.0e10, 6.25e9, 4),
+    "v6e": Chip(918e12, 32 * GIB, 1.64e12, 9.0e10, 12.5e9, 16),
+}
+_TOPOLOGY = re.compile(r"(v\w+):(\d+(?:x\d+){1,2})")
+
+
+class Slice(NamedTuple):
+    """Chips that links join, and how they lie: `v5p, (4, 4, 4)`."""
+
+    name: str
+    chip: Chip
+    shape: tuple[int, ...]
+
+    @property
+    def chips(self) -> int:
+        return math.prod(self.shape)
+
+    def link_bandwidth(self, members: int) -> float:
+        """Bytes a second that a chip exchanges with a group of `members`: over every axis of the torus both ways, where
+        the group is the slice, else over one axis."""
+        axes = [size for size in self.shape if size > 1]
+        used = axes if members >= self.chips else axes[:1]
+        return self.chip.link * sum(2 if size % self.chip.wraps == 0 else 1 for size in used)
+
+
+def parse_topology(text: str) -> Slice:
+    """`"v5p:4x4x4"` → its slice.
+
+    Raises:
+        ValueError: not KIND:AxB or KIND:AxBxC, or an unknown kind.
+    """
+    match = _TOPOLOGY.fullmatch(text)
+    if not match or match[1] not in CHIPS:
+        raise ValueError(
+            f"topology {text!r}: KIND:AxB or KIND:AxBxC is needed, of {', '.join(CHIPS)}; such as v5p:4x4x4."
+        )
+    return Slice(match[1], CHIPS[match[1]], tuple(map(int, match[2].split("x"))))
+
+
+def devices_of(text: str, slices: int = 1) -> list[jax.Device]:
+    """Devices to compile for; none of them need be there.
+
+    Raises:
+        ValueError: no such slice is made.
+        ModuleNotFoundError: `libtpu` is not installed.
+    """
+    from jax.experimental import topologies
+
+    parse_topology(text)
+    # No TPU is looked for, and other programs may hold the library.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    try:
+        import libtpu  # noqa: F401
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "libtpu: not installed, and it holds the compiler for TPUs; pip install 'videopoet_jax[tpu]'."
+        ) from error
+    try:
+        with _quiet():
+            found = topologies.get_topology_desc(text, "tpu", num_slices=slices)
+    except Exception as error:  # JAX raises its own kinds
+        raise ValueError(
+            f"topology {text}, {slices} slices: libtpu knows none ({' '.join(str(error).split())[:160]}); give a shape "
+            f"that is sold, such as v5e:4x4, v5p:2x2x4 or v6e:16x16."
+        ) from error
+    return list(found.devices)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """What libtpu writes to the terminal while it finds no TPU is kept back."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

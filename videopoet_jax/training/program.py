@@ -1,0 +1,276 @@
+"""What a compiled program does, read from its HLO text: operations, memory traffic and collectives of one device.
+
+    read_program(compiled.as_text())  →  Program: its blocks, how often each runs, what a turn does
+
+XLA's own `cost_analysis` counts the body of a loop once. Here every computation is counted as often as it runs: loops by
+the bound in their condition, both sides of a condition by the share of turns that take them (all, unless told).
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+NETWORK = "send"  # what goes to another slice, by the host
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16, "token": 0, "opaque": 0}
+_FREE = set(
+    "parameter constant get-tuple-element tuple bitcast while conditional call after-all partition-id replica-id send "
+    "send-done recv recv-done copy-done slice-done async-done async-update".split()
+)
+_ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^{}]*)\})?")
+_HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_LINE = re.compile(r"  (?:ROOT )?%?([\w.\-]+) = (.*)$")
+
+
+class Instruction(NamedTuple):
+    """A line: `%name = shape opcode(operands), attributes`."""
+
+    name: str
+    shape: str
+    opcode: str
+    rest: str
+
+    def attribute(self, name: str) -> str | None:
+        """`calls=%fused.1, …` → fused.1"""
+        match = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)
+        return match and match[1]
+
+    @property
+    def operands(self) -> list[str]:
+        start = self.rest.index("(") + 1
+        return re.findall(r"%([\w.\-]+)", self.rest[start : _closing(self.rest, start - 1)])
+
+    @property
+    def scope(self) -> str:
+        match = re.search(r'op_name="([^"]*)"', self.rest)
+        return match[1] if match else ""
+
+
+class Collective(NamedTuple):
+    """A collective: its kind, the bytes of it that a device holds (what it gathers, or what it reduces), the devices of
+    one group."""
+
+    kind: str
+    bytes: float
+    group: tuple[int, ...]
+
+
+class Block(NamedTuple):
+    """A computation of the schedule and how often it runs: its own work of one turn, loops inside it apart.
+
+    Attributes:
+        work: (operations, bytes from and to memory) of each instruction.
+    """
+
+    times: float
+    work: tuple[tuple[float, float], ...]
+    collectives: tuple[Collective, ...]
+
+
+class Program(NamedTuple):
+    """All blocks of a program."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def flops(self) -> float:
+        """Operations of products, of one device."""
+        return sum(b.times * flops for b in self.blocks for flops, _ in b.work)
+
+    def collectives(self) -> Iterator[tuple[float, Collective]]:
+        """(how often, what) of every collective."""
+        for block in self.blocks:
+            for collective in block.collectives:
+                yield block.times, collective
+
+
+def read_program(text: str, share: Callable[[str], float] = lambda scope: 1.0, density: float = 1.0) -> Program:
+    """The program of an HLO module's text.
+
+    Args:
+        share: scope of a conditional's work → the share of turns in which it is done.
+        density: pairs of positions that attention kernels look at, of all.
+    """
+    computations, entry = _parse(text)
+    blocks: list[Block] = []
+
+    def visit(name: str, times: float) -> None:
+        lines = computations[name]
+        shapes = {line.name: line.shape for line in lines}
+        work, found, channels = [], [], set()
+        for line in lines:
+            if line.opcode == "while":
+                visit(line.attribute("body"), times * _trips(computations[line.attribute("condition")]))
+            elif line.opcode == "conditional":
+                for branch in _branches(line):
+                    visit(branch, times * share(_scope_of(computations, branch)))
+            elif line.opcode == "call":
+                visit(line.attribute("to_apply"), times)
+            flops, inner = _inside(computations, line, shapes, density)
+            for collective, channel in inner:
+                # One that several fusions share between them is written in each.
+                mark = (channel, collective) if line.opcode == "fusion" else (line.name, collective)
+                if mark not in channels:
+                    channels.add(mark)
+                    found.append(collective)
+            moved = 0.0
+            if line.opcode not in _FREE and not line.opcode.startswith(COLLECTIVES):
+                moved = _memory(line.shape) + sum(_memory(shapes.get(o, "")) for o in line.operands)
+            if flops or moved:
+                work.append((flops, moved))
+        blocks.append(Block(times, tuple(work), tuple(found)))
+
+    visit(entry, 1.0)
+    return Program(tuple(blocks))
+
+
+def _parse(text: str) -> tuple[dict[str, list[Instruction]], str]:
+    computations: dict[str, list[Instruction]] = {}
+    entry = current = ""
+    for line in text.splitlines():
+        if head := _HEAD.match(line):
+            current = head[2]
+            computations[current] = []
+            entry = current if head[1] else entry
+        elif current and (match := _LINE.match(line)):
+            computations[current].append(_instruction(match[1], match[2]))
+    if not entry:
+        raise ValueError(f"{text[:80]!r}…: not the text of an HLO module.")
+    return computations, entry
+
+
+def _closing(text: str, start: int) -> int:
+    """The position of the bracket that closes the one at `start`."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if depth == 0:
+            return place
+    return len(text)
+
+
+def _instruction(name: str, text: str) -> Instruction:
+    end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
+    rest = text[end:].strip()
+    return Instruction(name, text[:end], re.match(r"[\w\-]*", rest)[0], rest)
+
+
+def _trips(condition: list[Instruction]) -> int:
+    """Turns of a loop: the constant that its counter, from 0 on, is compared with."""
+    bounds = [int(m[1]) for line in condition if (m := re.match(r"constant\((\d+)\)", line.rest))]
+    return max(bounds, default=1)
+
+
+def _branches(line: Instruction) -> list[str]:
+    if match := re.search(r"branch_computations=\{([^}]*)\}", line.rest):
+        return [name.strip().lstrip("%") for name in match[1].split(",")]
+    return [line.attribute("true_computation"), line.attribute("false_computation")]
+
+
+def _scope_of(computations: Mapping[str, list[Instruction]], name: str) -> str:
+    return " ".join(line.scope for line in computations[name])
+
+
+def _inside(
+    computations: Mapping[str, list[Instruction]], line: Instruction, shapes: Mapping[str, str], density: float
+) -> tuple[float, list[tuple[Collective, str | None]]]:
+    """Operations and collectives of a line, and of what it fuses."""
+    if line.opcode not in ("fusion", "async-start"):
+        return _operations(line, shapes, density), _collective(line)
+    inner = computations[line.attribute("calls")]
+    names = {other.name: other.shape for other in inner}
+    parts = [_inside(computations, other, names, density) for other in inner]
+    return sum(flops for flops, _ in parts), [c for _, found in parts for c in found]
+
+
+def _sizes(shape: str) -> tuple[int, ...]:
+    """`bf16[8,128]{1,0} → (8, 128)`; of a tuple its first array's."""
+    match = _ARRAY.search(shape)
+    return tuple(int(n) for n in match[2].split(",") if n) if match else ()
+
+
+def _size(kind: str, dims: str) -> float:
+    bits = re.fullmatch(r"[sfu]\D*(\d+).*", kind)
+    width = _BYTES.get(kind, int(bits[1]) / 8 if bits else 4)
+    return width * math.prod(int(n) for n in dims.split(",") if n)
+
+
+def _memory(shape: str) -> float:
+    """Bytes of the arrays that lie in main memory; `S(1)`, say, lie on the chip's own."""
+    return sum(_size(kind, dims) for kind, dims, layout in _ARRAY.findall(shape) if "S(" not in layout)
+
+
+def _operations(line: Instruction, shapes: Mapping[str, str], density: float) -> float:
+    """Operations of a product, a convolution or an attention kernel; of anything else none are counted."""
+    if line.opcode == "dot":
+        left = _sizes(shapes[line.operands[0]])
+        summed = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)[1]
+        return 2.0 * math.prod(_sizes(line.shape)) * math.prod(left[int(d)] for d in summed.split(",") if d)
+    if line.opcode == "convolution":
+        return _convolution(line, shapes)
+    if line.opcode == "custom-call" and "splash" in line.name:
+        # [rows heads positions channels]; products of positions with positions: 2 forward, 3 and 4 for the gradients
+        rows, heads, positions, channels = next(x for o in line.operands if len(x := _sizes(shapes[o])) == 4)
+        products = 4 if "dkv" in line.name else 3 if "dq" in line.name else 2
+        return products * 2.0 * rows * heads * positions**2 * channels * density
+    return 0.0
+
+
+def _convolution(line: Instruction, shapes: Mapping[str, str]) -> float:
+    """Two operations for every place of the kernel that meets a value and not padding."""
+    kernel, result = _sizes(shapes[line.operands[1]]), _sizes(line.shape)
+    image = _sizes(shapes[line.operands[0]])
+    names = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line.rest)
+    window = re.search(r"window=\{([^}]*)\}", line.rest)
+    window = {k: v.split("x") for k, v in re.findall(r"(\w+)=([\w\-]+)", window[1] if window else "")}
+    total = 2.0 * kernel[names[2].index("i")] * result[names[3].index("f")] * result[names[3].index("b")]
+    for axis in sorted(c for c in names[1] if c.isdigit()):
+        i = int(axis)
+        size, out = kernel[names[2].index(axis)], result[names[3].index(axis)]
+
+        def of(name: str, default: int, i: int = i) -> int:
+            return int(window[name][i]) if name in window else default
+
+        low = int(window["pad"][i].split("_")[0]) if "pad" in window else 0
+        spread, stride = of("lhs_dilate", 1), of("stride", 1)
+        at = np.arange(out)[:, None] * stride - low + np.arange(size) * of("rhs_dilate", 1)
+        total *= np.sum((at >= 0) & (at < (image[names[1].index(axis)] - 1) * spread + 1) & (at % spread == 0))
+    return float(total)
+
+
+def _collective(line: Instruction) -> list[tuple[Collective, str | None]]:
+    kind = line.opcode.removesuffix("-start")
+    if kind == NETWORK and "is_host_transfer=true" in line.rest:
+        return [(Collective(NETWORK, _size(*_ARRAY.search(line.shape).groups()[:2]), ()), None)]
+    if kind not in COLLECTIVES:
+        return []
+    group = _group(line.rest)
+    arrays = [_size(k, d) for k, d, _ in _ARRAY.findall(line.shape)]
+    size = max(arrays) if line.opcode.endswith("-start") else sum(arrays)
+    if kind == "reduce-scatter":
+        size *= len(group)
+    channel = re.search(r"channel_id=(\d+)", line.rest)
+    return [(Collective(kind, size, group), channel and channel[1])]
+
+
+def _group(text: str) -> tuple[int, ...]:
+    """The first group of devices, of any of the forms that XLA writes; pairs of a permutation are one group.
+
+    `{{0,1},{2,3}} → 0 1`, `[2,4]<=[8] → 0 1 2 3`, `mesh['x'=2,'y'=4] {'x'} → 0 4`
+    """
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
+        return tuple(int(n) for n in match[1].split(","))
+    if match := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        grid = np.arange(int(match[1]) * int(match[2])).reshape([int(n) for n in match[3].split(",")])
+        grid = grid.transpose([int(n) for n in match[4].split(",")]) if match[4] else grid
+        return tuple(grid.reshape(int(match[1]), int(match[2]))[0].tolist())
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\] ?(?:[^{]*)\{([^}]*)\}", text):
+        axes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+        grid = np.arange(math.prod(map(int, axes.values()))).reshape([int(n) for n in axes.values()])
+        used = re.findall(r"'(\w+)'", match[2])
+        return tuple(grid[tuple(slice(None) if name in used else 0 for name in axes)].reshape(-1).tolist())
+    pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", text)
+    return tuple(sorted({int(n) for n in re.findall(r"\d+", pairs[1])})) if pairs else ()
