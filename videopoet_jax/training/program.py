@@ -2,7 +2,7 @@
 
     read_program(compiled.as_text())  →  Program: its blocks, how often each runs, what a turn does
 
-XLA's own `cost_analysis` counts the body of a loop once. Here every computation is counted as often as it runs: loops by
+XLA's own `cost_analysis` counts a loop's body once. Here every computation is counted as often as it runs: loops by
 the bound in their condition, both sides of a condition by the share of turns that take them (all, unless told).
 """
 
