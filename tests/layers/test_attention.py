@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.layers.attention import Attention, attend, empty_cache
 from videopoet_jax.layers.masks import prefix_mask
-from videopoet_jax.layers.positions import rotary_angles
+from videopoet_jax.layers.positions import rotary_angles, rotate
 
 
 def qkv(b=2, i=5, m=4, g=2, e=8):
@@ -42,8 +42,8 @@ def test_a_masked_position_has_no_influence():
     assert_array_equal(changed, attend(q, k, v, mask))
 
 
-def module_and_params(kv_heads=2):
-    module = Attention(heads=4, kv_heads=kv_heads, head_dim=8, epsilon=1e-6, output_scale=1.0, dtype="float32")
+def module_and_params(kv_heads=2, qk_norm=True):
+    module = Attention(4, kv_heads, head_dim=8, qk_norm=qk_norm, epsilon=1e-6, output_scale=1.0, dtype="float32")
     x = jax.random.normal(jax.random.key(1), (2, 6, 16))
     angles = rotary_angles(jnp.arange(6)[None, :, None] * jnp.ones((2, 1, 3), int), (4, 2, 2), (100.0, 10.0, 10.0))
     mask = prefix_mask(jnp.array([[2], [3]]), jnp.ones((2, 6), bool), 0, 6)
@@ -72,3 +72,12 @@ def test_softmax_does_not_mind_large_queries():
         lambda path, p: p * 1e3 if "query" in str(path) and "norm" not in str(path) else p, params
     )
     assert_allclose(module.apply(large, x, angles, mask)[0], module.apply(params, x, angles, mask)[0], atol=1e-5)
+
+
+def test_without_their_norms_scores_are_those_of_the_projections():
+    module, params, x, angles, mask = module_and_params(qk_norm=False)
+    p = params["params"]
+    assert set(p) == {"query", "key", "value", "out"}
+    q, k, v = (jnp.einsum("bnd,dme->bnme", x, p[name]) for name in ("query", "key", "value"))
+    y = naive(rotate(q, angles), rotate(k, angles), v, np.asarray(mask))
+    assert_allclose(module.apply(params, x, angles, mask)[0], np.einsum("bnme,med->bnd", y, p["out"]), atol=1e-5)
