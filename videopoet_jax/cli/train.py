@@ -157,9 +157,10 @@ class Run:
     def begin(self):
         """The state before the first step, and the step."""
         import jax
+        import numpy as np
 
         from videopoet_jax.layers.objective import ADVERSARY
-        from videopoet_jax.parallel import initialize
+        from videopoet_jax.parallel import initialize, place
         from videopoet_jax.training.state import create_state
         from videopoet_jax.training.step import make_train_step
 
@@ -174,6 +175,7 @@ class Run:
             )
         if self.start:
             params, extra = recipe.start(self.start)
+            params = place(jax.tree.map(np.asarray, params), recipe.init, self.mesh, self.start)
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         extra = dict(extra)
