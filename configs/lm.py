@@ -100,6 +100,7 @@ def _paper() -> ConfigDict:
                 b2=0.95,
                 clip_norm=1.0,
                 ema_decay=0.0,
+                accumulate=1,  # microbatches of a step
             ),
             seed=0,
         )

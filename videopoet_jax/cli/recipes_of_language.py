@@ -198,6 +198,7 @@ def rows_of(config: ConfigDict, length: int) -> int:
     from videopoet_jax.data.grouping import rows
 
     share = jax.device_count() if jax.default_backend() != "cpu" else jax.process_count()
+    share *= config.train.accumulate
     return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
 
 

@@ -9,6 +9,7 @@ import click
 
 TRIALS = 3  # steps that are timed
 LEAST_STEPS = 10
+NEEDS = ("model_type", "model", "data", "train", "train.accumulate")
 
 
 @click.command()
@@ -48,7 +49,7 @@ def command(
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
-    config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
+    config = load_config(spec, overrides, needs=NEEDS)
     if distributed:
         join_processes()
     use_compilation_cache()
@@ -150,7 +151,7 @@ class Run:
         # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
         devices, processes = jax.devices(), jax.process_count()
         if jax.default_backend() == "cpu":
-            each = math.gcd(config.train.batch_size // processes, jax.local_device_count())
+            each = math.gcd(config.train.batch_size // processes // config.train.accumulate, jax.local_device_count())
             devices = [device for number in range(processes) for device in jax.local_devices(number)[:each]]
         self.mesh = make_mesh(devices)
 
@@ -183,7 +184,9 @@ class Run:
         if recipe.adversary:
             adversary, extra[ADVERSARY] = self.begin_adversary(start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
-        return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
+        return state, make_train_step(
+            recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary, accumulate=train.accumulate
+        )
 
     def begin_adversary(self, start: int):
         """The second player and its state; it learns from step `start` on."""
@@ -197,7 +200,8 @@ class Run:
         own, other = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), 1))
         params = initialize(recipe.init, self.mesh, own)
         state = create_state(params, optimizer, mesh=self.mesh, key=other, extra=recipe.extra)
-        return Adversary(make_train_step(recipe.loss_fn, optimizer, ema_decay=None), start), state
+        step = make_train_step(recipe.loss_fn, optimizer, ema_decay=None, accumulate=self.config.train.accumulate)
+        return Adversary(step, start), state
 
     def steps_within(self, minutes: float, workdir: Path, started: float) -> int:
         """How many steps end `minutes` after `started`; written down, so that a resumed run has the same."""
