@@ -101,6 +101,7 @@ def _paper() -> ConfigDict:
                 clip_norm=1.0,
                 ema_decay=0.0,
                 accumulate=1,  # microbatches of a step
+                lora=dict(rank=0, alpha=16.0, match=r"layers\.(attention|mlp)"),  # rank 0: the model itself trains
             ),
             seed=0,
         )

@@ -9,7 +9,7 @@ import click
 
 TRIALS = 3  # steps that are timed
 LEAST_STEPS = 10
-NEEDS = ("model_type", "model", "data", "train", "train.accumulate")
+NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora")
 
 
 @click.command()
@@ -22,6 +22,8 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate")
 @click.option("--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end.")
 @click.option("--export-dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True,
               help="What --export rounds the weights to; float32: not at all, for a next stage.")  # fmt: skip
+@click.option("--export-adapters", "adapters", type=click.Path(path_type=Path),
+              help="Write what train.lora trained here, alone; --export writes it merged.")  # fmt: skip
 @click.option(
     "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
 )
@@ -32,7 +34,7 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate")
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
 def command(
-    invocation, spec, workdir, overrides, start, directory, export_dtype, minutes, distributed, **every
+    invocation, spec, workdir, overrides, start, directory, export_dtype, adapters, minutes, distributed, **every
 ) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
@@ -50,6 +52,7 @@ def command(
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
     config = load_config(spec, overrides, needs=NEEDS)
+    check_lora(config.train.lora, start, adapters)
     if distributed:
         join_processes()
     use_compilation_cache()
@@ -60,6 +63,20 @@ def command(
     if directory and jax.process_index() == 0:
         run.recipe.trained(*own_copy((averaged(state), state.extra))).save_pretrained(directory, dtype=export_dtype)
         click.echo(f"wrote {directory}")
+    if adapters and jax.process_index() == 0:
+        from videopoet_jax.training.lora import base_of, fingerprint, save_adapters
+
+        base = fingerprint(base_of(state.extra))
+        save_adapters(adapters, own_copy(averaged(state)), **config.train.lora, base=base)
+        click.echo(f"wrote {adapters}")
+
+
+def check_lora(lora, start: str | None, adapters: Path | None) -> None:
+    """Raises where adapters have nothing to adapt, or there are none to write."""
+    if lora.rank and not start:
+        raise ValueError(f"train.lora.rank {lora.rank}: adapters need weights to adapt; name them with --init.")
+    if adapters and not lora.rank:
+        raise ValueError(f"--export-adapters {adapters}: train.lora.rank is 0, so there are none; --set one above 0.")
 
 
 def planned(note: Path, minutes: float) -> int:
@@ -145,9 +162,10 @@ class Run:
     def __init__(self, config, recipe, start: str | None) -> None:
         import jax
 
+        from videopoet_jax.cli.adapted import adapted
         from videopoet_jax.parallel import make_mesh
 
-        self.config, self.recipe, self.start = config, recipe, start
+        self.config, self.recipe, self.start = config, adapted(recipe, config.train.lora), start
         # On CPU as many cores as divide the batch; elsewhere all devices, and a batch that does not divide is refused.
         devices, processes = jax.devices(), jax.process_count()
         if jax.default_backend() == "cpu":
@@ -162,6 +180,7 @@ class Run:
 
         from videopoet_jax.layers.objective import ADVERSARY
         from videopoet_jax.parallel import initialize, place
+        from videopoet_jax.training.lora import init_adapters, with_base
         from videopoet_jax.training.state import create_state
         from videopoet_jax.training.step import make_train_step
 
@@ -180,6 +199,10 @@ class Run:
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         extra = dict(extra)
+        if train.lora.rank:
+            numbers = dict(rank=train.lora.rank, match=train.lora.match)
+            base, params = params, init_adapters(params, **numbers, key=jax.random.fold_in(key, 2))
+            extra = with_base(extra, base)
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
         if recipe.adversary:
             adversary, extra[ADVERSARY] = self.begin_adversary(start)
@@ -238,10 +261,13 @@ class Run:
         """Runs the loop; pictures of held-out examples go to `workdir/pictures`."""
         import jax
 
+        from videopoet_jax.cli.adapted import keep_base
         from videopoet_jax.parallel.processes import alone, own_copy
         from videopoet_jax.training.loop import fit
 
         state, step = self.begin()
+        if self.config.train.lora.rank:
+            keep_base(workdir, state, self.start)
         state_warmups(self.config, with_adversary=self.recipe.adversary is not None)
         pictures = workdir / "pictures"
 
