@@ -1,6 +1,7 @@
 """In: a batch of sequences (`sequence.assemble`) and text embeddings → Out: a loss, or the ids of the output.
 
-`transformer` reads, `logits` scores one table at a time, `loss` trains, `decode` writes.
+`transformer` reads, `logits` scores one table at a time, `loss` trains, `decode` writes, `weights` starts from
+a published text model.
 """
 
 from videopoet_jax.layers.sampling import Sampling

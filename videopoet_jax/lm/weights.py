@@ -77,7 +77,7 @@ def fields_from_huggingface(config: Mapping[str, Any]) -> dict[str, Any]:
             head_dim=config.get("head_dim") or width // heads,
             mlp=config["intermediate_size"],
             qk_norm=family == "qwen3",
-            activation=ACTIVATIONS.get(config.get("hidden_activation") or config["hidden_act"]),
+            activation=config.get("hidden_activation") or config["hidden_act"],
             embedding_scale=math.sqrt(width) if family == "gemma" else 1.0,
             rotary_bases=(float(rope["rope_theta"]),),
             rotary_stretch=stretch_of(rope),
@@ -88,11 +88,9 @@ def fields_from_huggingface(config: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("attention_bias", "mlp_bias", "use_sliding_window"):
         if config.get(part):
             raise ValueError(f"{part} {config[part]}: our layers have none; take a model without.")
-    if fields["activation"] is None:
-        raise ValueError(
-            f"hidden_act {config['hidden_act']!r}: need one of {', '.join(ACTIVATIONS)}; take such a model."
-        )
-    return fields | {"rotary_sections": (fields["head_dim"],)}
+    if (named := fields["activation"]) not in ACTIVATIONS:
+        raise ValueError(f"hidden_act {named!r}: need one of {', '.join(ACTIVATIONS)}; take such a model.")
+    return fields | {"activation": ACTIVATIONS[named], "rotary_sections": (fields["head_dim"],)}
 
 
 def stretch_of(rope: Mapping[str, Any]) -> tuple[float, ...]:
