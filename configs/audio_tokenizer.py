@@ -82,7 +82,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0
     c.train.schedule, c.train.learning_rate, c.train.learning_rate_end = "cosine", 1e-4, 1e-6
     c.train.warmup_steps = 1_000
-    c.train.ema_decay = 0.999
+    c.train.ema_decay, c.train.accumulate = 0.999, 1
+    c.train.lora = ConfigDict(dict(rank=0, alpha=16.0, match="kernel"))  # rank 0: the model itself trains
 
     if arg == "soundstream_24k":  # [SS]: 75 frames a second, 10 bits a level
         c.model.sample_rate = c.data.sample_rate = 24_000

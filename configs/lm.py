@@ -1,4 +1,5 @@
-"""The prefix language model: `nano` (shipped), `local` (your own clips), and the paper's sizes `300m`, `1b`, `8b`.
+"""The prefix language model: `nano` (shipped), `local` (your own clips), the paper's sizes `300m`, `1b`, `8b`, and the
+backbones of text language models, to start from their weights: `llama_1b`, `gemma_2b` (`llama_nano`: small, for tests).
 
 [VP] gives the sizes' names, the vocabulary, 64 text tokens, and for its ablations lr 1e-3, batch 1,024, 300 k steps.
 Depths, widths, heads and everything inside a layer: ours.
@@ -6,7 +7,7 @@ Depths, widths, heads and everything inside a layer: ours.
 
 from ml_collections import ConfigDict
 
-SIZES = ("nano", "local", "300m", "1b", "8b")
+SIZES = ("nano", "local", "300m", "1b", "8b", "llama_nano", "llama_1b", "gemma_2b")
 
 
 def _paper() -> ConfigDict:
@@ -27,9 +28,14 @@ def _paper() -> ConfigDict:
                 kv_heads=16,
                 head_dim=64,
                 mlp=2816,
+                qk_norm=True,  # ours, as in ViT-22B: keeps the softmax from saturating at any size and rate
+                activation="silu",
+                embedding_scale=1.0,
+                place_embedding=True,  # ours
                 modalities=16,  # ours: 12 used, room for later inputs
                 rotary_sections=(32, 16, 16),  # ours
                 rotary_bases=(1000.0, 100.0, 100.0),  # ours: t runs to hundreds of 20 ms, h and w to tens
+                rotary_stretch=(),
                 place_octaves=(10, 6, 6),  # ours: periods 4 … 2,048 for t, 4 … 128 for h and w
                 epsilon=1e-6,
                 unroll=1,
@@ -94,6 +100,8 @@ def _paper() -> ConfigDict:
                 b2=0.95,
                 clip_norm=1.0,
                 ema_decay=0.0,
+                accumulate=1,  # microbatches of a step
+                lora=dict(rank=0, alpha=16.0, match=r"layers\.(attention|mlp)"),  # rank 0: the model itself trains
             ),
             mesh=dict(data=1, fsdp=-1, tensor=1, sequence=1),  # ours: within a slice; -1 is what the others leave
             seed=0,
@@ -116,7 +124,17 @@ def get_config(arg: str = "nano") -> ConfigDict:
         c.model.update(depth=36, width=4096, heads=32, kv_heads=8, head_dim=128, mlp=14_592)
         c.model.rotary_sections = (64, 32, 32)
         c.train.learning_rate = 3e-4  # ours: 1e-3 is the 300 M ablation's
-    if arg in ("nano", "local"):
+    if arg == "llama_1b":  # Llama 3.2 1B, by its config.json; 973 M without the tables
+        c.model.update(depth=16, width=2048, heads=32, kv_heads=8, head_dim=64, mlp=8192, text_pieces=128_256)
+        c.model.update(qk_norm=False, epsilon=1e-5, rotary_sections=(64,), rotary_bases=(500_000.0,))
+        c.model.rotary_stretch = (32.0, 1.0, 4.0, 8192.0)
+    if arg == "gemma_2b":  # Gemma 2B, by its config.json; 1.98 B without the tables
+        c.model.update(depth=18, width=2048, heads=8, kv_heads=1, head_dim=256, mlp=16_384, text_pieces=256_000)
+        c.model.update(qk_norm=False, activation="gelu_tanh", embedding_scale=2048**0.5)
+        c.model.update(rotary_sections=(256,), rotary_bases=(10_000.0,))
+    if arg in ("llama_1b", "gemma_2b"):
+        c.train.learning_rate = 2e-4  # ours: what was learned from text shall not be lost in the first steps
+    if arg in ("nano", "local", "llama_nano"):
         c.mesh.update(data=-1, fsdp=1)
         c.model.update(
             audio_levels=1,  # sound must not swamp the picture: 106 tokens beside 80
@@ -143,9 +161,11 @@ def get_config(arg: str = "nano") -> ConfigDict:
     if arg == "local":
         c.train.batch_size = 8  # 430 tokens a sequence, and minutes rather than hours
         c.data.update(views=8, zoom=1.25)  # a few clips are learnt by heart; not mirrored, captions may say "left"
-    if arg == "nano":
+    if arg in ("nano", "llama_nano"):
         c.data.update(source="moving_digits", spatial_stride=16, size=16_000)
         c.data.tasks.update(text_to_video=0.6, unconditional=0.05, image_to_video=0.14)
         c.data.tasks.update(frame_prediction_5=0.07, frame_prediction_9=0.07, frame_prediction_13=0.07)
         c.train.weight_decay = 0.05
+    if arg == "llama_nano":
+        c.model.update(qk_norm=False, epsilon=1e-5, rotary_sections=(64,), rotary_bases=(10_000.0,))
     return c

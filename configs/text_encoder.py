@@ -72,5 +72,6 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     c.train.schedule, c.train.learning_rate_end = "cosine", 1e-5
     c.train.optimizer, c.train.b1, c.train.b2, c.train.eps = "adam", 0.9, 0.99, 1e-8
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0
-    c.train.ema_decay = 0.99
+    c.train.ema_decay, c.train.accumulate = 0.99, 1
+    c.train.lora = ml_collections.ConfigDict(dict(rank=0, alpha=16.0, match="layers"))  # rank 0: the model itself
     return c

@@ -78,7 +78,8 @@ def get_config(arg: str = "nano") -> ConfigDict:
     c.train.learning_rate_end, c.train.eps = 1e-6, 1e-8  # ours
     c.train.b1, c.train.b2 = 0.0, 0.99  # [O2]
     c.train.weight_decay, c.train.clip_norm = 0.0, 1.0  # ours
-    c.train.ema_decay = 0.999  # [O2]
+    c.train.ema_decay, c.train.accumulate = 0.999, 1  # [O2]
+    c.train.lora = ConfigDict(dict(rank=0, alpha=16.0, match="kernel"))  # ours; rank 0: the model itself trains
 
     if arg in ("base", "per_frame"):
         c.model.encoder_widths = c.model.decoder_widths = (64, 128, 128, 256)  # half of [fig]

@@ -54,5 +54,5 @@ def test_an_unknown_config_is_refused(spec):
 def test_every_trainable_config_says_all_that_the_trainer_reads(name):
     train = load_config(f"{name}:nano").train
     needed = {"batch_size", "steps", "learning_rate", "learning_rate_end", "warmup_steps", "schedule", "optimizer",
-              "b1", "b2", "eps", "weight_decay", "clip_norm", "ema_decay"}  # fmt: skip
+              "b1", "b2", "eps", "weight_decay", "clip_norm", "ema_decay", "accumulate", "lora"}  # fmt: skip
     assert needed <= set(train)

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from videopoet_jax.layers.dense import project
-from videopoet_jax.layers.mlp import SwiGLU, swiglu
+from videopoet_jax.layers.mlp import GatedMLP, gated
 from videopoet_jax.layers.norms import rms_norm
 from videopoet_jax.parallel.mesh import make_mesh
 
@@ -24,14 +24,18 @@ def test_merged_dimensions_give_the_einsum(devices):
     assert_allclose(z, jnp.einsum("bnd,dme->bnme", expected, spread), atol=1e-4)
 
 
-def test_swiglu_is_its_formula_and_the_module_owns_its_matrices():
+@pytest.mark.parametrize(("activation", "formula"), [
+    ("silu", lambda x: x / (1 + jnp.exp(-x))),
+    ("gelu_tanh", lambda x: 0.5 * x * (1 + jnp.tanh((2 / jnp.pi) ** 0.5 * (x + 0.044715 * x**3)))),
+])  # fmt: skip
+def test_the_gated_layer_is_its_formula_and_the_module_owns_its_matrices(activation, formula):
     x = jax.random.normal(jax.random.key(0), (2, 3, 4))
-    module = SwiGLU(hidden=6, output_scale=1.0, dtype="float32")
+    module = GatedMLP(hidden=6, activation=activation, output_scale=1.0, dtype="float32")
     boxed = module.init(jax.random.key(1), x)["params"]
     assert boxed["gate"].names == ("embed", "mlp") and boxed["down"].names == ("mlp", "embed")
     gate, up, down = (boxed[name].value for name in ("gate", "up", "down"))
-    expected = (jax.nn.silu(x @ gate) * (x @ up)) @ down
-    assert_allclose(swiglu(x, gate, up, down), expected, atol=1e-5)
+    expected = (formula(x @ gate) * (x @ up)) @ down
+    assert_allclose(gated(x, gate, up, down, activation), expected, atol=1e-5)
     assert_allclose(module.apply({"params": {"gate": gate, "up": up, "down": down}}, x), expected, atol=1e-5)
 
 

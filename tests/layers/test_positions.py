@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from videopoet_jax.layers.positions import PositionEmbedding, fourier_features, rotary_angles, rotate, shift_left
+from videopoet_jax.layers.positions import (
+    PositionEmbedding,
+    fourier_features,
+    rotary_angles,
+    rotate,
+    shift_left,
+    stretched,
+)
 
 SECTIONS, BASES = (8, 4, 4), (1000.0, 100.0, 100.0)
 
@@ -13,6 +20,19 @@ SECTIONS, BASES = (8, 4, 4), (1000.0, 100.0, 100.0)
 def test_literal_angles():
     angles = rotary_angles(jnp.array([[[3, 1, 2]]]), (4, 2, 2), (100.0, 10.0, 10.0))
     assert_allclose(angles[0, 0], [3.0, 0.3, 1.0, 2.0], rtol=1e-6)
+
+
+def test_one_section_turns_by_one_number():
+    angles = rotary_angles(jnp.array([[[3]]]), (8,), (100.0,))
+    assert_allclose(angles[0, 0], 3 * 100.0 ** -np.array([0, 0.25, 0.5, 0.75]), rtol=1e-6)
+
+
+def test_slow_frequencies_are_slowed_down_and_fast_ones_stay():
+    frequencies = 2 * np.pi * jnp.array([0.5, 1.0, 2.5, 4.0, 9.0]) / 8192  # turns within 8,192 places
+    kept = stretched(frequencies, 32.0, 1.0, 4.0, 8192.0) / frequencies
+    assert_allclose(kept, [1 / 32, 1 / 32, (1 + 1 / 32) / 2, 1, 1], rtol=1e-5)
+    angles = rotary_angles(jnp.array([[[7]]]), (8,), (100.0,), (4.0, 1.0, 4.0, 64.0))[0, 0]
+    assert_allclose(angles, 7 * stretched(100.0 ** -(jnp.arange(4) / 4), 4.0, 1.0, 4.0, 64.0), rtol=1e-6)
 
 
 def test_scores_depend_on_distances_alone():

@@ -19,8 +19,13 @@ from videopoet_jax.sequence.tasks import TASKS
 
 TINY = dict(
     visual_codes=16, audio_levels=2, text_pieces=0, visual_factors=2, chain_hidden=8, text_dim=6, depth=2, width=16,
-    heads=2, kv_heads=1, head_dim=8, mlp=24, modalities=16, rotary_sections=(4, 2, 2),
-    rotary_bases=(1000.0, 100.0, 100.0), place_octaves=(6, 2, 2), epsilon=1e-6, unroll=1, remat="none", dtype="float32",
+    heads=2, kv_heads=1, head_dim=8, mlp=24, qk_norm=True, activation="silu", embedding_scale=1.0, place_embedding=True,
+    modalities=16, rotary_sections=(4, 2, 2), rotary_bases=(1000.0, 100.0, 100.0), rotary_stretch=(),
+    place_octaves=(6, 2, 2), epsilon=1e-6, unroll=1, remat="none", dtype="float32",
+)  # fmt: skip
+OF_TEXT = dict(  # the backbone of a text language model, and none like any
+    qk_norm=False, activation="gelu_tanh", embedding_scale=1.5, rotary_sections=(8,), rotary_bases=(100.0,),
+    rotary_stretch=(4.0, 1.0, 4.0, 32.0),
 )  # fmt: skip
 GRID = Grid(frames=5, height=16, width=32, spatial_stride=16, audio_levels=2)
 TEXT_LENGTH = 3
@@ -100,6 +105,11 @@ def build(**changes: Any) -> Tiny:
 @pytest.fixture(scope="session")
 def tiny() -> Tiny:
     return build()
+
+
+@pytest.fixture(scope="session")
+def of_text():
+    return OF_TEXT
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from videopoet_jax.sequence.layout import MODALITIES
 PLAIN = Sampling(temperature=1.0, top_k=None, top_p=None, guidance_scale=None)
 GREEDY = PLAIN.replace(temperature=0.0)
 GUIDED = PLAIN.replace(guidance_scale=2.0)
+BOTH = ["image_to_video", "unconditional"]
 SHORT = Grid(frames=5, height=16, width=16, spatial_stride=16, audio_levels=1)
 
 
@@ -36,10 +37,11 @@ def all_logits(tiny, hidden):
     return [*visual, *audio, special_text_logits(output, hidden, model.vocabulary.special_text_rows)]
 
 
-@pytest.mark.parametrize("factors", [1, 2])
-@pytest.mark.parametrize("task", ["image_to_video", "unconditional"])
-def test_cached_decoding_equals_the_uncached_forward(make_tiny, task, factors):
-    tiny = make_tiny(visual_factors=factors)
+@pytest.mark.parametrize(
+    ("task", "factors", "as_text"), [(t, k, False) for t in BOTH for k in (1, 2)] + [("unconditional", 1, True)]
+)
+def test_cached_decoding_equals_the_uncached_forward(make_tiny, of_text, task, factors, as_text):
+    tiny = make_tiny(visual_factors=factors, **(of_text if as_text else {}))
     layout, batch, _ = prepare(tiny, task, rows=2)
     p, n = layout.prefix_length, layout.length
     prompt = _prompt(batch, guided=False)

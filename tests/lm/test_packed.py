@@ -72,6 +72,12 @@ def test_hidden_states_are_those_of_each_sequence_alone(small, packed, alone):
         assert_allclose(found, small.hidden(batch)[0], atol=1e-5)
 
 
+def test_a_model_that_counts_places_from_the_rows_start_sees_distances_alone(make_tiny, of_text, packed, alone):
+    tiny = make_tiny(text_pieces=12, **of_text)
+    for found, batch in list(pieces(np.asarray(tiny.hidden(packed)), alone))[:4]:
+        assert_allclose(found, tiny.hidden(batch)[0], atol=2e-5)
+
+
 def settings_of(small, **changes):
     fields = {k: getattr(small.model, k) for k in small.model.__dataclass_fields__ if k not in ("parent", "name")}
     loss = dict(condition_drop=0.0, chunk=16, z_coefficient=0.01) | changes

@@ -69,6 +69,17 @@ def test_the_next_place_is_known(tiny):
     assert changed(tiny.hidden(batch, positions=moved), tiny.hidden(batch)) == {n - 2, n - 1}
 
 
+def test_each_number_of_a_backbone_counts(make_tiny, of_text):
+    tiny = make_tiny(**of_text)
+    batch = tiny.batch(tiny.layout("text_to_video"), 1)
+    plain = dict(activation="silu", embedding_scale=1.0, rotary_bases=(10.0,), rotary_stretch=())
+    for name, value in plain.items():
+        other = dataclasses.replace(tiny, model=tiny.model.clone(**{name: value}))
+        assert float(jnp.abs(other.hidden(batch) - tiny.hidden(batch)).max()) > 1e-3, name
+    assert "query_norm" not in tiny.params["layers"]["attention"]
+    assert "positions" not in make_tiny(**of_text, place_embedding=False).params
+
+
 def test_rows_are_independent(tiny):
     layout = tiny.layout("image_to_video")
     batch = tiny.batch(layout, 3)
@@ -113,6 +124,7 @@ def test_every_parameter_names_its_axes(shapes_of):
 
 @pytest.mark.parametrize("size, whole, layers", [
     ("nano", 4.02e6, 2.46e6), ("300m", None, 308e6), ("1b", None, 1.03e9), ("8b", None, 7.96e9),
+    ("llama_1b", None, 973e6), ("gemma_2b", None, 1.98e9),
 ])  # fmt: skip
 def test_sizes(shapes_of, size, whole, layers):
     """The paper's names count what is not a table; nano's budget counts all."""
@@ -146,6 +158,12 @@ def test_mistakes_are_named():
     model = get_config("nano").model.to_dict()
     with pytest.raises(ValueError, match="sum to head_dim 64"):
         PrefixLM(**model | {"rotary_sections": (32, 16, 8)})
+    with pytest.raises(ValueError, match="need as many of both, 3 .* or 1"):
+        PrefixLM(**model | {"rotary_sections": (64,)})
+    with pytest.raises(ValueError, match=r"rotary_stretch \(8.0,\): need"):
+        PrefixLM(**model | {"rotary_stretch": (8.0,)})
+    with pytest.raises(ValueError, match="activation 'relu': unknown; use one of silu, gelu_tanh"):
+        PrefixLM(**model | {"activation": "relu"})
     with pytest.raises(ValueError, match="kv_heads 3: must divide the 4 heads"):
         PrefixLM(**model | {"kv_heads": 3})
     with pytest.raises(ValueError, match="modalities 4: sequences have 14"):

@@ -1,5 +1,6 @@
-"""Optimizers: clipping by global norm, decay of matrices only, mistakes named."""
+"""Optimizers: clipping by global norm, decay of matrices only, factored moments, mistakes named."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -68,9 +69,52 @@ def test_muon_turns_every_layer_of_a_scan_by_a_matrix_with_equal_singular_values
         assert np.sum(np.asarray(layer) * -(u @ v)) / step > 0.85 * 8  # along the nearest orthogonal matrix
 
 
+LARGE = {"gate": jnp.ones((3, 128, 256)), "query": jnp.full((3, 256, 4, 128), 0.5), "scale": jnp.ones((3, 256))}
+
+
+def numbers_in(state):
+    return sum(leaf.size for leaf in jax.tree.leaves(state))
+
+
+def test_adafactor_keeps_a_row_and_a_column_of_each_layers_matrix():
+    optimizer = make_optimizer(name="adafactor", **{**NUMBERS, "b1": 0.0})
+    state = jax.eval_shape(optimizer.init, LARGE)
+    factored = next(s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "v_row")) if hasattr(s, "v_row"))
+    assert factored.v_row["gate"].shape == (3, 128) and factored.v_col["gate"].shape == (3, 256)
+    assert {factored.v_row["query"].shape, factored.v_col["query"].shape} == {(3, 256, 4), (3, 4, 128)}
+    assert factored.v["scale"].shape == (3, 256)  # whole: it is small
+    adam = jax.eval_shape(make_optimizer(name="adam", **NUMBERS).init, LARGE)
+    assert numbers_in(state) < numbers_in(adam) / 50
+    with_momentum = jax.eval_shape(make_optimizer(name="adafactor", **NUMBERS).init, LARGE)
+    assert numbers_in(with_momentum) - numbers_in(state) == numbers_in(LARGE) + 1  # and a count
+
+
+def test_adafactor_steps_each_array_in_proportion_to_its_size():
+    """Where gradients are a row times a column, their factored moments are exact: every update has the size 1."""
+    optimizer = make_optimizer(name="adafactor", **{**NUMBERS, "b1": 0.0})
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.normal(size=(3, n)).astype(np.float32) for n in (128, 256))
+    grads = {"gate": jnp.einsum("la,lb->lab", rows, columns)}
+    for size in (1.0, 4.0):
+        params = {"gate": jnp.full((3, 128, 256), size)}
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        np.testing.assert_allclose(updates["gate"], -0.1 * size * np.sign(grads["gate"]), rtol=1e-3)
+
+
+def test_adafactor_decays_as_adamw_does():
+    optimizer = make_optimizer(name="adafactor", **{**NUMBERS, "weight_decay": 0.5})
+    updates, _ = optimizer.update(optax.tree.zeros_like(PARAMS), optimizer.init(PARAMS), PARAMS)
+    after = optax.apply_updates(PARAMS, updates)["layers"]
+    np.testing.assert_allclose(after["kernel"], 1 - 0.1 * 0.5)
+    np.testing.assert_array_equal(after["scale"], 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"name": "sgd"}, "choose adam, adamw or muon"), ({"name": "adam", "weight_decay": 0.1}, "choose adamw")],
+    [
+        ({"name": "sgd"}, "choose adam, adamw, muon or adafactor"),
+        ({"name": "adam", "weight_decay": 0.1}, "choose adamw"),
+    ],
 )
 def test_mistakes_are_named(change, message):
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from tiny_model import Mlp, new_state
 
 from videopoet_jax.parallel import initialize, make_mesh
@@ -36,11 +37,29 @@ def test_parameters_moments_and_average_share_their_sharding():
     state = new_state(mesh)
     adam = next(s for s in state.opt_state[1] if isinstance(s, optax.ScaleByAdamState))
     for tree in (state.params, adam.mu, adam.nu, state.ema_params):
-        assert tree["up"].sharding.spec == PartitionSpec("fsdp", "tensor")
-        assert tree["down"].sharding.spec == PartitionSpec("tensor", "fsdp")
+        assert tree["up"].sharding.spec == P("fsdp", "tensor")
+        assert tree["down"].sharding.spec == P("tensor", "fsdp")
         assert {shard.data.shape for shard in tree["up"].addressable_shards} == {(2, 8)}
     for whole in (state.step, state.key, adam.count, state.extra["calls"]):
         assert whole.sharding.is_fully_replicated and len(whole.sharding.device_set) == 8
+
+
+def test_rows_and_columns_of_factored_moments_lie_as_their_dimensions_do():
+    mesh = make_mesh(data=2, fsdp=2, tensor=2)
+    numbers = dict(learning_rate=1e-3, b1=0.0, b2=0.99, eps=1e-8, weight_decay=0.0, clip_norm=1.0)
+    optimizer, sharding = make_optimizer(name="adafactor", **numbers), NamedSharding(mesh, P(None, "fsdp", "tensor"))
+    params = {"gate": jax.device_put(np.ones((3, 128, 256), np.float32), sharding), "b": jnp.ones(5)}
+    state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(0))
+    leaves = jax.tree.leaves(state.opt_state, is_leaf=lambda s: hasattr(s, "v_row"))
+    factored = next(s for s in leaves if hasattr(s, "v_row"))
+    assert factored.v_row["gate"].sharding.spec == P(None, "fsdp")
+    assert factored.v_col["gate"].sharding.spec == P(None, "tensor")
+    assert factored.v["b"].sharding.is_fully_replicated and factored.v["gate"].shape == (1,)
+    grads = jax.tree.map(jnp.ones_like, state.params)
+    with jax.set_mesh(mesh):
+        _, after = jax.jit(optimizer.update)(grads, state.opt_state, state.params)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: a.sharding.is_equivalent_to(b.sharding, a.ndim), after,
+                                            state.opt_state)))  # fmt: skip
 
 
 def test_the_average_is_a_copy_of_its_own():

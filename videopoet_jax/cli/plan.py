@@ -159,7 +159,8 @@ def compile_step(config, mesh, layout, rows: int):
     empty = jax.ShapeDtypeStruct((1, config.model.text_dim), jnp.bfloat16)
     boxed = abstract(functools.partial(init_params, PrefixLM(**config.model)))
     state = abstract_state(boxed, optimizer, mesh=mesh, extra={FROZEN: {"empty_text": empty}}, ema=decay is not None)
-    step = make_train_step(make_loss(config, lambda *_: None), optimizer, ema_decay=decay)
+    accumulate = config.train.accumulate
+    step = make_train_step(make_loss(config, lambda *_: None), optimizer, ema_decay=decay, accumulate=accumulate)
     with jax.set_mesh(mesh):
         return compiled_step(step, mesh, state, batch)
 

@@ -102,16 +102,59 @@ def language_model(config: ConfigDict) -> Recipe:
         ),
         preview=preview,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
-        start=lambda name: (LanguageModel.from_pretrained(name).params, extra),
+        start=lambda name: (start_from(name, config, source.meta["digests"]), extra),
     )
+
+
+def start_from(name: str, config: ConfigDict, digests: dict[str, str]) -> Any:
+    """Parameters to go on from: of a language model of ours, or of a published text model (`lm.weights`).
+
+    Raises:
+        ValueError: a model of other tokenizers, whose codes mean something else; a text model whose pieces would be
+            written by captions of another vocabulary.
+    """
+    import click
+    import jax
+
+    from videopoet_jax.lm import weights
+    from videopoet_jax.lm.language_model import PART, LanguageModel
+    from videopoet_jax.lm.transformer import PrefixLM
+    from videopoet_jax.pretrained import resolve
+    from videopoet_jax.training.loop import changes, plain
+
+    directory = resolve(name, PART)
+    if weights.is_huggingface(directory):
+        if config.model.text_pieces and (writers := writers_of(rates_of(config))):
+            raise ValueError(
+                f"{', '.join(writers)}: writes the pieces of the records' text encoder, and {name} has pieces of its "
+                f"own; leave that task out."
+            )
+        return weights.load_huggingface(directory, PrefixLM(**config.model), jax.random.key(config.seed))
+    lm = LanguageModel.from_pretrained(directory)
+    for part, made_with in digests.items():
+        if lm.tokenizers.get(part) != made_with:
+            raise ValueError(
+                f"{name}: was trained with {part} {str(lm.tokenizers.get(part))[:19]}…, the records were made with "
+                f"{made_with[:19]}…; make records with its own, or train without --init."
+            )
+    of_run = ("dtype", "remat", "unroll")  # nothing that weights depend on
+    before, now = ({k: v for k, v in plain(c).items() if k not in of_run} for c in (lm.config, config.model))
+    for line in changes(before, now, "model"):
+        click.echo(f"otherwise in {name}: {line}")
+    return lm.params
+
+
+def writers_of(rates: dict[str, float]) -> list[str]:
+    """The tasks that write text."""
+    from videopoet_jax.sequence import get_task
+
+    used = [get_task(name) for name, rate in rates.items() if rate > 0]
+    return [task.name for task in used if any(span.modality == "text" for span in task.writes)]
 
 
 def check_text(rates: dict[str, float], pieces: int, vocabulary: int) -> None:
     """Raises where a task writes text, of as many pieces as the text encoder's vocabulary has, and the model none."""
-    from videopoet_jax.sequence import get_task
-
-    used = [get_task(name) for name, rate in rates.items() if rate > 0]
-    writers = [task.name for task in used if any(span.modality == "text" for span in task.writes)]
+    writers = writers_of(rates)
     if writers and pieces < vocabulary:
         raise ValueError(
             f"model.text_pieces {pieces}: {', '.join(writers)} writes text, of {vocabulary:,} pieces; "
@@ -156,6 +199,7 @@ def rows_of(config: ConfigDict, length: int) -> int:
 
     within = config.mesh.tensor * config.mesh.sequence  # devices that share a row
     share = jax.device_count() // within if jax.default_backend() != "cpu" else jax.process_count()
+    share *= config.train.accumulate
     return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
 
 

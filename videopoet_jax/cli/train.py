@@ -9,6 +9,7 @@ import click
 
 TRIALS = 3  # steps that are timed
 LEAST_STEPS = 10
+NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora")
 
 
 @click.command()
@@ -21,6 +22,8 @@ LEAST_STEPS = 10
 @click.option("--export", "directory", type=click.Path(path_type=Path), help="Write the weights here at the end.")
 @click.option("--export-dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True,
               help="What --export rounds the weights to; float32: not at all, for a next stage.")  # fmt: skip
+@click.option("--export-adapters", "adapters", type=click.Path(path_type=Path),
+              help="Write what train.lora trained here, alone; --export writes it merged.")  # fmt: skip
 @click.option(
     "--minutes", type=float, help="As many steps as fit, by the speed of the first ones, instead of train.steps."
 )
@@ -31,7 +34,7 @@ LEAST_STEPS = 10
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
 def command(
-    invocation, spec, workdir, overrides, start, directory, export_dtype, minutes, distributed, **every
+    invocation, spec, workdir, overrides, start, directory, export_dtype, adapters, minutes, distributed, **every
 ) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
@@ -48,7 +51,8 @@ def command(
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
-    config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
+    config = load_config(spec, overrides, needs=NEEDS)
+    check_lora(config.train.lora, start, adapters)
     if distributed:
         join_processes()
     use_compilation_cache()
@@ -59,6 +63,20 @@ def command(
     if directory and jax.process_index() == 0:
         run.recipe.trained(*own_copy((averaged(state), state.extra))).save_pretrained(directory, dtype=export_dtype)
         click.echo(f"wrote {directory}")
+    if adapters and jax.process_index() == 0:
+        from videopoet_jax.training.lora import base_of, fingerprint, save_adapters
+
+        base = fingerprint(base_of(state.extra))
+        save_adapters(adapters, own_copy(averaged(state)), **config.train.lora, base=base)
+        click.echo(f"wrote {adapters}")
+
+
+def check_lora(lora, start: str | None, adapters: Path | None) -> None:
+    """Raises where adapters have nothing to adapt, or there are none to write."""
+    if lora.rank and not start:
+        raise ValueError(f"train.lora.rank {lora.rank}: adapters need weights to adapt; name them with --init.")
+    if adapters and not lora.rank:
+        raise ValueError(f"--export-adapters {adapters}: train.lora.rank is 0, so there are none; --set one above 0.")
 
 
 def planned(note: Path, minutes: float) -> int:
@@ -144,22 +162,25 @@ class Run:
     def __init__(self, config, recipe, start: str | None) -> None:
         import jax
 
+        from videopoet_jax.cli.adapted import adapted
         from videopoet_jax.parallel import make_mesh
 
-        self.config, self.recipe, self.start = config, recipe, start
+        self.config, self.recipe, self.start = config, adapted(recipe, config.train.lora), start
         # On CPU as many devices as divide the batch; elsewhere all, and a batch that does not divide is refused.
         devices, processes = jax.devices(), jax.process_count()
         if jax.default_backend() == "cpu":
-            each = math.gcd(config.train.batch_size // processes, jax.local_device_count())
+            each = math.gcd(config.train.batch_size // processes // config.train.accumulate, jax.local_device_count())
             devices = [device for number in range(processes) for device in jax.local_devices(number)[:each]]
         self.mesh = make_mesh(devices, **config.get("mesh", {}))
 
     def begin(self):
         """The state before the first step, and the step."""
         import jax
+        import numpy as np
 
         from videopoet_jax.layers.objective import ADVERSARY
-        from videopoet_jax.parallel import initialize
+        from videopoet_jax.parallel import initialize, place
+        from videopoet_jax.training.lora import init_adapters, with_base
         from videopoet_jax.training.state import create_state
         from videopoet_jax.training.step import make_train_step
 
@@ -174,14 +195,21 @@ class Run:
             )
         if self.start:
             params, extra = recipe.start(self.start)
+            params = place(jax.tree.map(np.asarray, params), recipe.init, self.mesh, self.start)
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         extra = dict(extra)
+        if train.lora.rank:
+            numbers = dict(rank=train.lora.rank, match=train.lora.match)
+            base, params = params, init_adapters(params, **numbers, key=jax.random.fold_in(key, 2))
+            extra = with_base(extra, base)
         decay, optimizer, adversary = train.ema_decay or None, optimizer_of(train), None
         if recipe.adversary:
             adversary, extra[ADVERSARY] = self.begin_adversary(start)
         state = create_state(params, optimizer, mesh=self.mesh, key=key, extra=extra, ema=decay is not None)
-        return state, make_train_step(recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary)
+        return state, make_train_step(
+            recipe.loss_fn, optimizer, ema_decay=decay, adversary=adversary, accumulate=train.accumulate
+        )
 
     def begin_adversary(self, start: int):
         """The second player and its state; it learns from step `start` on."""
@@ -195,7 +223,8 @@ class Run:
         own, other = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), 1))
         params = initialize(recipe.init, self.mesh, own)
         state = create_state(params, optimizer, mesh=self.mesh, key=other, extra=recipe.extra)
-        return Adversary(make_train_step(recipe.loss_fn, optimizer, ema_decay=None), start), state
+        step = make_train_step(recipe.loss_fn, optimizer, ema_decay=None, accumulate=self.config.train.accumulate)
+        return Adversary(step, start), state
 
     def steps_within(self, minutes: float, workdir: Path, started: float) -> int:
         """How many steps end `minutes` after `started`; written down, so that a resumed run has the same."""
@@ -232,10 +261,13 @@ class Run:
         """Runs the loop; pictures of held-out examples go to `workdir/pictures`."""
         import jax
 
+        from videopoet_jax.cli.adapted import keep_base
         from videopoet_jax.parallel.processes import alone, own_copy
         from videopoet_jax.training.loop import fit
 
         state, step = self.begin()
+        if self.config.train.lora.rank:
+            keep_base(workdir, state, self.start)
         state_warmups(self.config, with_adversary=self.recipe.adversary is not None)
         pictures = workdir / "pictures"
 

@@ -12,7 +12,7 @@ Nothing is imported here, so that a model pays only for the layers it names:
     layers.lpips         how different two pictures look to an image classifier
     layers.masks         who may look at whom
     layers.motion        how much moves in a clip: the length of its optical flow
-    layers.mlp           SwiGLU
+    layers.mlp           GatedMLP
     layers.norms         root-mean-square normalisation
     layers.objective     what a loss function gives the training loop
     layers.pieces        sequences in pieces of any lengths, dealt out in chunks of one

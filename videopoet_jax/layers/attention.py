@@ -1,4 +1,4 @@
-"""Multi-head attention with grouped queries, normalised queries and keys, rotary positions and an explicit cache."""
+"""Multi-head attention with grouped queries, rotary positions and an explicit cache."""
 
 import flax.linen as nn
 import flax.struct
@@ -49,6 +49,7 @@ class Attention(nn.Module):
         heads: query heads.
         kv_heads: key and value heads, a divisor of `heads`; equal to it is plain multi-head attention.
         head_dim: channels of a head.
+        qk_norm: whether queries and keys are normalised, each with a gain.
         epsilon: of the norms of queries and keys.
         output_scale: standard deviation of the output projection, relative to 1/√fan-in.
         dtype: of the computation.
@@ -57,6 +58,7 @@ class Attention(nn.Module):
     heads: int
     kv_heads: int
     head_dim: int
+    qk_norm: bool
     epsilon: float
     output_scale: float
     dtype: str
@@ -84,8 +86,9 @@ class Attention(nn.Module):
                 for name, heads in shapes.items()
             )
         )
-        q = rotate(RMSNorm(self.epsilon, name="query_norm")(q), angles)
-        k = rotate(RMSNorm(self.epsilon, name="key_norm")(k), angles)
+        if self.qk_norm:
+            q, k = RMSNorm(self.epsilon, name="query_norm")(q), RMSNorm(self.epsilon, name="key_norm")(k)
+        q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             cache = write(cache, layer, k, v, jnp.asarray(start))
             seen = visible.of_key.shape[1]

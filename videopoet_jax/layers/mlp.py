@@ -1,4 +1,6 @@
-"""SwiGLU, the gated feed-forward layer (Shazeer, 2020)."""
+"""The gated feed-forward layer (Shazeer, 2020): SwiGLU with `silu`, GeGLU with `gelu_tanh`."""
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -9,29 +11,34 @@ from jaxtyping import Float
 from videopoet_jax.layers.dense import project
 from videopoet_jax.parallel.axes import constrain, partitioned
 
+ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True)}
 
-def swiglu(
+
+def gated(
     x: Float[Array, "b n d"],
     gate: Float[Array, "d hidden"],
     up: Float[Array, "d hidden"],
     down: Float[Array, "hidden d2"],
+    activation: str,
 ) -> Float[Array, "b n d2"]:
-    """`(silu(x · gate) ⊙ (x · up)) · down`."""
-    hidden = jax.nn.silu(project(x, gate, 1)) * project(x, up, 1)
+    """`(activation(x · gate) ⊙ (x · up)) · down`, with one of `ACTIVATIONS`."""
+    hidden = ACTIVATIONS[activation](project(x, gate, 1)) * project(x, up, 1)
     hidden = constrain(hidden, "batch", "length", "mlp")
     return project(hidden, down, 1)
 
 
-class SwiGLU(nn.Module):
-    """Owns the three matrices of `swiglu`, no biases.
+class GatedMLP(nn.Module):
+    """Owns the three matrices of `gated`, no biases.
 
     Attributes:
         hidden: width between the matrices.
+        activation: one of `ACTIVATIONS`.
         output_scale: standard deviation of `down`, relative to 1/√hidden; deep stacks want 1/√(2·depth).
         dtype: of the computation.
     """
 
     hidden: int
+    activation: str
     output_scale: float
     dtype: str
 
@@ -43,4 +50,4 @@ class SwiGLU(nn.Module):
         gate = self.param("gate", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
         up = self.param("up", partitioned(fan_in, "embed", "mlp"), (width, self.hidden), jnp.float32)
         down = self.param("down", partitioned(fan_in_small, "mlp", "embed"), (self.hidden, width), jnp.float32)
-        return swiglu(x.astype(self.dtype), gate, up, down)
+        return gated(x.astype(self.dtype), gate, up, down, self.activation)

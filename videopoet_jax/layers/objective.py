@@ -21,11 +21,13 @@ class Aux(NamedTuple):
         metrics: scalars to log.
         extra: variables that no gradient trains (EMA codebooks, frozen encoders), as the next step shall find them.
         outputs: what an adversary is shown, such as `{"real": …, "fake": …}`, examples first; None without one.
+        weight: how many things the loss is a mean over, where batches of one size may have more or fewer (tokens).
     """
 
     metrics: dict[str, Array]
     extra: Any
     outputs: Any = None
+    weight: Any = 1.0
 
 
 def from_step(start: int, step: Int[Array, ""], play: Callable, wait: Callable, *given: Any) -> Any:

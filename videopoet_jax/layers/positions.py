@@ -14,17 +14,38 @@ from videopoet_jax.parallel.axes import constrain, partitioned
 
 
 def rotary_angles(
-    positions: Int[Array, "b n 3"], sections: tuple[int, ...], bases: tuple[float, ...]
+    positions: Int[Array, "b n axes"],
+    sections: tuple[int, ...],
+    bases: tuple[float, ...],
+    stretch: tuple[float, ...] = (),
 ) -> Float[Array, "b n half"]:
     """The angle of each pair of channels: `sections` (t, h, w) channels of the head, each with its own base.
 
     sections (4, 2, 2), bases (100, 10, 10), at t=3 h=1 w=2 → angles `3·1, 3·0.1, 1·1, 2·1`
+    sections (8,), bases (100,), at place 3 of a sequence   → angles `3·1, 3·0.32, 3·0.1, 3·0.032`
+
+    Args:
+        stretch: of `stretched`; empty for none.
     """
     angles = []
     for axis, (channels, base) in enumerate(zip(sections, bases, strict=True)):
         frequencies = base ** (-jnp.arange(channels // 2, dtype=jnp.float32) / (channels // 2))
+        frequencies = stretched(frequencies, *stretch) if stretch else frequencies
         angles.append(positions[..., axis, None].astype(jnp.float32) * frequencies)
     return jnp.concatenate(angles, axis=-1)
+
+
+def stretched(
+    frequencies: Float[Array, " half"], factor: float, low: float, high: float, length: float
+) -> Float[Array, " half"]:
+    """Frequencies as Llama 3.1 slows them down to reach beyond the `length` it was first trained at.
+
+    Those that turn less than `low` times within it become `factor` times slower, those that turn more than `high` times
+    stay; between the two, by degrees.
+    """
+    turns = length * frequencies / (2 * jnp.pi)
+    kept = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    return frequencies * (kept + (1 - kept) / factor)
 
 
 def rotate(x: Float[Array, "b n m e"], angles: Float[Array, "b n half"]) -> Float[Array, "b n m e"]:

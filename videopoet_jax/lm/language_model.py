@@ -28,6 +28,8 @@ from videopoet_jax.sequence.layout import Layout
 MODEL_TYPE = "videopoet_lm"
 PART = "lm"
 FIELDS = tuple(f.name for f in dataclasses.fields(PrefixLM) if f.name not in ("parent", "name"))
+# What models were before there was a choice, whose config.json does not tell.
+EARLIER = dict(qk_norm=True, activation="silu", embedding_scale=1.0, place_embedding=True, rotary_stretch=())
 DIGESTS = "tokenizers"  # {"video_tokenizer": "sha256:…", …} of the models that this one was trained with
 
 
@@ -105,7 +107,7 @@ class LanguageModel:
         `dtype` of the computation: None is float32 on CPU and bfloat16 on accelerators; weights stay float32.
         """
         directory = resolve(name_or_dir, PART)
-        config = read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS})
+        config = EARLIER | read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS}, optional=EARLIER)
         digests = config.pop(DIGESTS)
         config["dtype"] = compute_dtype(dtype)
         params = load_params(directory)

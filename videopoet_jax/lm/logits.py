@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from videopoet_jax.layers.mlp import swiglu
+from videopoet_jax.layers.mlp import gated
 from videopoet_jax.layers.norms import rms_norm
 from videopoet_jax.parallel.axes import constrain
 from videopoet_jax.sequence.grid import AUDIO_CODES
@@ -45,7 +45,7 @@ def visual_logits(
 ) -> Float[Array, "b n v"]:
     """Logits of visual factor `j` given the `j` factors before it (`known`, high first; none for the first).
 
-    x₀ = x;  xⱼ = x + swiglu(norm(x + Σ_{i<j} chainᵢ[factorᵢ]))
+    x₀ = x;  xⱼ = x + gated(norm(x + Σ_{i<j} chainᵢ[factorᵢ]))
     """
     j = known.shape[-1]
     if j:
@@ -53,5 +53,5 @@ def visual_logits(
             jnp.take(output["chain"][i].astype(x.dtype), known[..., i], axis=0, mode="clip") for i in range(j)
         )
         kernels = (output["chain_mlp"][name] for name in ("gate", "up", "down"))
-        x = x + swiglu(rms_norm(chained, output["chain_norm"]["scale"], epsilon), *kernels)
+        x = x + gated(rms_norm(chained, output["chain_norm"]["scale"], epsilon), *kernels, "silu")
     return score(x, output["visual"][j], rows)

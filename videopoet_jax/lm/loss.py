@@ -84,6 +84,6 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
         weight = jnp.maximum(sum(t.weight for t in totals.values()), 1e-6)
         nll, z = (sum(getattr(t, name) for t in totals.values()) / weight for name in ("nll", "z"))
         loss = nll + settings.z_coefficient * z
-        return loss, Aux(metrics={"loss": loss} | metrics_of(totals), extra=extra)
+        return loss, Aux(metrics={"loss": loss} | metrics_of(totals), extra=extra, weight=weight)
 
     return loss_fn

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from videopoet_jax.layers.mlp import SwiGLU
+from videopoet_jax.layers.mlp import GatedMLP
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.parallel.axes import constrain, partitioned
 from videopoet_jax.sequence.vocabulary import (
@@ -144,4 +144,5 @@ class OutputTables(nn.Module):
             factored = partitioned(_SMALL, "factor", "vocab", "embed")
             self.param("chain", factored, (self.visual_factors - 1, each, self.width), jnp.float32)
             one = jnp.zeros((1, 1, self.width), self.dtype)
-            SwiGLU(self.chain_hidden, 1.0, self.dtype, name="chain_mlp")(RMSNorm(self.epsilon, name="chain_norm")(one))
+            chain_mlp = GatedMLP(self.chain_hidden, "silu", 1.0, self.dtype, name="chain_mlp")
+            chain_mlp(RMSNorm(self.epsilon, name="chain_norm")(one))

@@ -1,8 +1,10 @@
 """The language model: a decoder-only transformer, bidirectional over the prefix and causal over the output.
 
 One forward path serves training (whole sequence, no cache), prefill (the prefix, cache written) and decoding (one
-token, cache read). Pre-RMSNorm, SwiGLU, grouped queries, normalised queries and keys, no biases. The paper gives the
-sizes 300 M, 1 B and 8 B and nothing of the inside: ours.
+token, cache read). Pre-RMSNorm, gated feed-forward, grouped queries, no biases. The paper gives the sizes 300 M, 1 B
+and 8 B and nothing of the inside: ours. What differs between families of text language models is a field: queries and
+keys normalised or not, rotary angles by (t, h, w) or by the place in the sequence, SiLU or GELU, the scale of
+embeddings. `weights` starts from such a model.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from videopoet_jax.layers.attention import Attention, Cache, empty_cache
 from videopoet_jax.layers.masks import Visible, prefix_visible
-from videopoet_jax.layers.mlp import SwiGLU
+from videopoet_jax.layers.mlp import ACTIVATIONS, GatedMLP
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
 from videopoet_jax.lm.tables import InputTables, OutputTables
@@ -104,10 +106,10 @@ class Block(nn.Module):
         x, cache, layer = carry
         c = self.config
         deep = (2 * c.depth) ** -0.5  # the residual stream keeps its scale over 2·depth additions
-        attention = Attention(c.heads, c.kv_heads, c.head_dim, c.epsilon, deep, c.dtype, name="attention")
+        attention = Attention(c.heads, c.kv_heads, c.head_dim, c.qk_norm, c.epsilon, deep, c.dtype, name="attention")
         y, cache = attention(RMSNorm(c.epsilon, name="attention_norm")(x), angles, visible, cache, layer, start)
         x = constrain(x + y, "batch", "length", "activation_embed")
-        y = SwiGLU(c.mlp, deep, c.dtype, name="mlp")(RMSNorm(c.epsilon, name="mlp_norm")(x))
+        y = GatedMLP(c.mlp, c.activation, deep, c.dtype, name="mlp")(RMSNorm(c.epsilon, name="mlp_norm")(x))
         x = constrain(x + y, "batch", "length", "activation_embed")
         return (x, cache, layer + 1), None
 
@@ -121,9 +123,15 @@ class PrefixLM(nn.Module):
         chain_hidden: width inside the chain between factors.
         text_dim: channels of the text encoder's embeddings.
         depth, width, heads, kv_heads, head_dim, mlp: the transformer.
+        qk_norm: whether queries and keys are normalised.
+        activation: of the feed-forward, "silu" or "gelu_tanh".
+        embedding_scale: what embeddings are multiplied with.
+        place_embedding: whether modality and the next token's place are added to the embeddings.
         modalities: rows of the modality embedding.
-        rotary_sections: channels of a head turned by t, h, w; together `head_dim`.
+        rotary_sections: channels of a head turned by t, h, w; together `head_dim`. A single section is turned by the
+            place in the sequence, as in text language models.
         rotary_bases: slowest wavelength of each, over 2π.
+        rotary_stretch: (factor, low, high, length) of `positions.stretched`, or ().
         place_octaves: Fourier octaves of the next token's t, h, w.
         epsilon: of the norms.
         unroll: layers in one turn of the scan; the parameters are the same for all values.
@@ -143,9 +151,14 @@ class PrefixLM(nn.Module):
     kv_heads: int
     head_dim: int
     mlp: int
+    qk_norm: bool
+    activation: str
+    embedding_scale: float
+    place_embedding: bool
     modalities: int
     rotary_sections: tuple[int, ...]
     rotary_bases: tuple[float, ...]
+    rotary_stretch: tuple[float, ...]
     place_octaves: tuple[int, ...]
     epsilon: float
     unroll: int
@@ -158,6 +171,15 @@ class PrefixLM(nn.Module):
             raise ValueError(
                 f"rotary_sections {self.rotary_sections}: need even sizes that sum to head_dim {self.head_dim}."
             )
+        if len(self.rotary_sections) not in (1, 3) or len(self.rotary_bases) != len(self.rotary_sections):
+            raise ValueError(
+                f"rotary_sections {self.rotary_sections}, rotary_bases {self.rotary_bases}: need as many of both, 3 "
+                f"(t, h, w) or 1 (the place in the sequence)."
+            )
+        if len(self.rotary_stretch) not in (0, 4):
+            raise ValueError(f"rotary_stretch {self.rotary_stretch}: need (factor, low, high, length), or ().")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r}: unknown; use one of {', '.join(ACTIVATIONS)}.")
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads}: must divide the {self.heads} heads; choose a divisor.")
         if self.modalities < len(MODALITIES):
@@ -175,10 +197,16 @@ class PrefixLM(nn.Module):
     ) -> tuple[Float[Array, "b n d"], Cache | None]:
         """Hidden states, each scoring the token *after* its own, and the cache with these tokens written at `start`."""
         tables = InputTables(self.vocabulary, self.visual_factors, self.width, self.dtype, name="input")
-        place = PositionEmbedding(self.width, self.modalities, self.place_octaves, self.dtype, name="positions")
         x = tables(tokens.ids, tokens.table, tokens.text_index, tokens.text)
-        x = constrain(x + place(tokens.positions, tokens.next_positions), "batch", "length", "activation_embed")
-        angles = rotary_angles(tokens.positions[..., :3], self.rotary_sections, self.rotary_bases)
+        if self.place_embedding:
+            place = PositionEmbedding(self.width, self.modalities, self.place_octaves, self.dtype, name="positions")
+            x = x + place(tokens.positions, tokens.next_positions)
+        x = constrain(x * jnp.asarray(self.embedding_scale, x.dtype), "batch", "length", "activation_embed")
+        places = tokens.positions[..., :3]
+        if len(self.rotary_sections) == 1:
+            index = jnp.asarray(start) + jnp.arange(places.shape[1])
+            places = jnp.broadcast_to(index[None, :, None], (*places.shape[:2], 1))
+        angles = rotary_angles(places, self.rotary_sections, self.rotary_bases, self.rotary_stretch)
         block = Block
         if REMAT[self.remat] is not None:
             block = nn.remat(Block, policy=REMAT[self.remat], prevent_cse=False)

@@ -12,13 +12,16 @@ feed-forward and a field into every config, for weights that v1.1 and Flan-T5 ha
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from videopoet_jax.pretrained import files
+from videopoet_jax.pretrained.renamed import renamed
+
+Convert = Callable[[np.ndarray], np.ndarray]
 
 # Ours, then theirs; a name with {i} stands once for each layer.
 NAMES = {
@@ -120,33 +123,18 @@ def assemble(
     Raises:
         ValueError: a tensor missing, one that has no name in `names`, or one of another shape.
     """
-    depth, expected, convert = config["depth"], shapes(config), converters(config)
-    all_names = {o: [t.format(i=i) for i in range(depth)] if "{i}" in t else [t] for o, t in names.items()}
-    wanted, found = {name for each in all_names.values() for name in each}, set(stored.shapes)
-    if wanted != found:
-        raise ValueError(
-            f"{stored.source}: tensors missing: {_few(wanted - found)}; unexpected: {_few(found - wanted)}; "
-            f"take a whole checkpoint of a T5 encoder of {depth} layers."
-        )
-    for ours, each in all_names.items():
-        shape = expected[ours][::-1] if turned and ours != "embedding" else expected[ours]
-        for name in each:
-            if stored.shapes[name] != shape:
-                raise ValueError(
-                    f"{stored.source}: {name}: shape {stored.shapes[name]}, the other sizes ask for {shape}; "
-                    f"take all files from one checkpoint."
-                )
+    expected, convert = shapes(config), converters(config)
+    if turned:
+        flipped = [name for name, shape in expected.items() if len(shape) == 2 and name != "embedding"]
+        expected |= {name: expected[name][::-1] for name in flipped}
+        convert |= {name: _of_turned(convert.get(name)) for name in flipped}
+    whole = f"a whole checkpoint of a T5 encoder of {config['depth']} layers"
+    return files.unflatten(renamed(stored, names, config["depth"], expected, convert, whole))
 
-    def leaf(ours: str, name: str) -> np.ndarray:
-        array = stored.read(name)
-        return convert.get(ours, lambda x: x)(array.T if turned and ours != "embedding" else array)
 
-    return files.unflatten(
-        {
-            ours: _stack((leaf(ours, name) for name in each), depth) if "{i}" in names[ours] else leaf(ours, each[0])
-            for ours, each in all_names.items()
-        }
-    )
+def _of_turned(convert: Convert | None) -> Convert:
+    """`convert` for a matrix that the file has the other way round."""
+    return lambda x: convert(x.T) if convert else x.T
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -165,7 +153,7 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def converters(config: Mapping[str, Any]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def converters(config: Mapping[str, Any]) -> dict[str, Convert]:
     """What turns a torch Linear's [out in] into our kernel; names not listed stay as they are."""
     d, heads = config["width"], (config["heads"], config["head_width"])
     return {
@@ -180,18 +168,3 @@ def load_huggingface(directory: str | os.PathLike, dtype: str) -> tuple[dict[str
     config = json.loads((Path(directory) / files.CONFIG).read_text(encoding="utf-8"))
     fields = config_from_huggingface(config)
     return fields, params_from_huggingface(files.open_params(directory, dtype), fields)
-
-
-def _stack(leaves: Iterator[np.ndarray], count: int) -> np.ndarray:
-    """[count, …]; unlike np.stack, it holds one layer beside the whole, not all of them."""
-    first = next(leaves)
-    whole = np.empty((count, *first.shape), first.dtype)
-    whole[0] = first
-    for i, leaf in enumerate(leaves, 1):
-        whole[i] = leaf
-    return whole
-
-
-def _few(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if shown else "none"

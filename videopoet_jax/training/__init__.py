@@ -3,6 +3,7 @@
     state ── create_state(params, optimizer)          state.py
     train_step ── make_train_step(loss_fn, optimizer)   step.py, optimizer.py, schedules.py
     fit(state=…, train_step=…, batches=…)              loop.py, with checkpoint.py, metrics.py, signals.py
+    adapters in place of the parameters                 lora.py
 
 Names are imported on first use.
 """
@@ -16,6 +17,7 @@ _HOME = {
     "NonFinite": "metrics",
     "Stopped": "signals",
     "TrainState": "state",
+    "apply_adapters": "lora",
     "create_state": "state",
     "fit": "loop",
     "make_optimizer": "optimizer",

@@ -25,6 +25,12 @@ MATRICES = {
 MUON_MOMENTUM = 0.95  # Jordan, 2024
 MUON_RMS = 0.2  # Liu et al., 2025: an update as large as AdamW's, so that one learning rate serves both
 
+# Adafactor's own numbers (Shazeer & Stern, 2018).
+ADAFACTOR_DECAY = 0.8  # of the second moments: 1 − step^−0.8 of the old is kept
+ADAFACTOR_CLIP = 1.0  # root mean square of an update
+ADAFACTOR_LEAST = 64  # ours (128 in T5X): a moment of two dimensions as large is a row and a column; heads have 64
+ADAFACTOR_EPS = 1e-30
+
 
 def matrices(params: PyTree) -> PyTree:
     """For each parameter how Muon shall see it as a matrix, or None: tables, gains and offsets, which go to Adam."""
@@ -57,9 +63,12 @@ def make_optimizer(
     weight_decay: float,
     clip_norm: float | None,
 ) -> optax.GradientTransformation:
-    """`adam`, `adamw` or `muon`, after clipping the gradients to a global norm of `clip_norm` (None: no clipping).
+    """`adam`, `adamw`, `muon` or `adafactor`, after clipping the gradients to a global norm of `clip_norm` (None: not).
 
-    Muon (Jordan, 2024) steps each matrix by its orthogonalised momentum; what is no matrix goes to Adam.
+    Muon (Jordan, 2024) steps each matrix by its orthogonalised momentum; what is no matrix goes to Adam. Adafactor
+    keeps of second moments a row and a column, and steps each array in proportion to its own size (the layers of a
+    scan are one array); `b1` is its momentum, of which 0 keeps none and saves the memory of it, and `b2` and `eps` are
+    not used.
     """
     if name == "adam" and weight_decay:
         raise ValueError(f"weight_decay {weight_decay}: adam has none; set it to 0 or choose adamw.")
@@ -78,6 +87,17 @@ def make_optimizer(
             consistent_rms=MUON_RMS,
             muon_weight_dimension_numbers=matrices,
         )
+    elif name == "adafactor":
+        update = optax.chain(
+            optax.scale_by_factored_rms(
+                decay_rate=ADAFACTOR_DECAY, min_dim_size_to_factor=ADAFACTOR_LEAST, epsilon=ADAFACTOR_EPS
+            ),
+            optax.clip_by_block_rms(ADAFACTOR_CLIP),
+            optax.scale_by_param_block_rms(),
+            optax.ema(b1, debias=False) if b1 else optax.identity(),
+            optax.add_decayed_weights(weight_decay, mask=decayed),
+            optax.scale_by_learning_rate(learning_rate),
+        )
     else:
-        raise ValueError(f"optimizer {name!r}: unknown; choose adam, adamw or muon.")
+        raise ValueError(f"optimizer {name!r}: unknown; choose adam, adamw, muon or adafactor.")
     return update if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), update)

@@ -16,10 +16,11 @@ import numpy as np
 NETWORK = "send"  # what goes to another slice, by the host
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16, "token": 0, "opaque": 0}
-_FREE = set(
-    "parameter constant get-tuple-element tuple bitcast while conditional call after-all partition-id replica-id send "
-    "send-done recv recv-done copy-done slice-done async-done async-update".split()
-)
+_FREE = {  # lines that move nothing
+    *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "partition-id", "replica-id", "after-all"),
+    *("while", "conditional", "call", "send", "send-done", "recv", "recv-done", "copy-done", "slice-done"),
+    *("async-done", "async-update"),
+}
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _LINE = re.compile(r"  (?:ROOT )?%?([\w.\-]+) = (.*)$")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int, PRNGKeyArray
 
 from videopoet_jax.parallel import param_shardings, replicated
@@ -67,7 +67,8 @@ def _on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree, mesh: Mesh) -> PyTree:
-    """The shardings of the optimizer's state: a moment of a parameter's shape lies as the parameter does.
+    """The shardings of the optimizer's state: a moment of a parameter's shape lies as the parameter does, and one that
+    lacks a dimension (Adafactor's rows and columns) lies so in the others.
 
     jit would replicate them: `zeros_like(p)` does not depend on p's data, so nothing propagates.
     """
@@ -79,7 +80,9 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     def like(moment: Any, param: jax.Array) -> Any:
         if masked(moment):
             return moment
-        return param.sharding if moment.shape == param.shape else whole
+        if moment.shape == param.shape:
+            return param.sharding
+        return _without_a_dimension(param, moment.shape) or whole
 
     return optax.tree_utils.tree_map_params(
         optimizer,
@@ -89,6 +92,15 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
         transform_non_params=lambda _: whole,
         is_leaf=masked,
     )
+
+
+def _without_a_dimension(param: jax.Array, shape: tuple[int, ...]) -> NamedSharding | None:
+    """Where the mean of `param` over a dimension lies: [fsdp 8, tensor 4], shape [4] → [tensor 4]; None of no such."""
+    spec = (*param.sharding.spec, *[None] * (param.ndim - len(param.sharding.spec)))
+    for i in range(param.ndim):
+        if (*param.shape[:i], *param.shape[i + 1 :]) == shape:
+            return NamedSharding(param.sharding.mesh, PartitionSpec(*spec[:i], *spec[i + 1 :]))
+    return None
 
 
 def abstract_state(

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from videopoet_jax.layers.objective import ADVERSARY, from_step
+from videopoet_jax.layers.objective import ADVERSARY, FROZEN, Aux, from_step
+from videopoet_jax.parallel import constrain
 from videopoet_jax.training.state import TrainState, purpose_key
 
 PyTree = Any
@@ -54,6 +55,7 @@ def make_train_step(
     *,
     ema_decay: float | None,
     adversary: Adversary | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """The step `(state, batch) → (state, metrics)`.
 
@@ -62,11 +64,12 @@ def make_train_step(
             `aux.metrics` are scalars to log and `aux.extra` the next `state.extra`.
         ema_decay: decay of the moving average of the parameters; None keeps none.
         adversary: who is trained on `aux.outputs`; `loss_fn` finds its state in `extra[ADVERSARY]`.
+        accumulate: microbatches that a batch is taken in, one after the other; see `accumulated`.
     """
+    grad_fn = accumulated(jax.value_and_grad(loss_fn, has_aux=True), accumulate)
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
         keys = functools.partial(purpose_key, state.key, step=state.step)
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = grad_fn(state.params, state.extra, batch, keys)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -84,6 +87,64 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def accumulated(grad_fn: Callable, parts: int) -> Callable:
+    """`grad_fn`, `(params, extra, batch, keys) → ((loss, aux), gradient)`, in `parts` microbatches of a batch.
+
+    parts 2, rows 0 1 2 3 → microbatches 0 2 | 1 3: rows stay on the devices that have them
+
+    Loss, gradient and metrics are the means by `aux.weight`, and so those of the whole batch where the loss is a mean
+    over so many things. Each microbatch draws with keys of its own. `extra` goes from one to the next; whole numbers
+    in it, which count steps, advance once.
+
+    Raises:
+        ValueError: a batch whose rows do not divide.
+    """
+    if parts < 1:
+        raise ValueError(f"train.accumulate {parts}: at least 1 microbatch is needed.")
+    if parts == 1:
+        return grad_fn
+
+    def split(x: jax.Array) -> jax.Array:
+        if x.shape[0] % parts:
+            raise ValueError(
+                f"train.accumulate {parts}: {x.shape[0]} rows do not divide into so many microbatches; give a divisor."
+            )
+        x = jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
+        return constrain(x, None, "batch", *[None] * (x.ndim - 2))
+
+    def whole(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
+
+    def counts(leaf: Any) -> bool:
+        return jnp.issubdtype(leaf.dtype, jnp.integer)
+
+    def all_parts(params: PyTree, extra: PyTree, batch: PyTree, keys: Callable) -> tuple:
+        still = {name: extra[name] for name in (FROZEN, ADVERSARY) if name in extra}  # no loss changes these
+        moving = {name: value for name, value in extra.items() if name not in still}
+
+        def one(carry: tuple, part: tuple) -> tuple:
+            sums, now = carry
+            number, rows = part
+            given = jax.tree.map(lambda new, first: first if counts(first) else new, now, moving)
+            own = lambda purpose: jax.random.fold_in(keys(purpose), number)  # noqa: E731
+            (loss, aux), grads = grad_fn(params, {**given, **still}, rows, own)
+            weight = jnp.asarray(getattr(aux, "weight", 1.0), jnp.float32)
+            sums = jax.tree.map(lambda s, g: s + weight * g, sums, grads)
+            now = {name: value for name, value in aux.extra.items() if name not in still}
+            return (sums, now), (weight, {"loss": loss, "metrics": aux.metrics}, getattr(aux, "outputs", None))
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        parted = (jnp.arange(parts), jax.tree.map(split, batch))
+        (sums, now), (weights, means, outputs) = jax.lax.scan(one, (zeros, moving), parted)
+        shares = weights / jnp.maximum(jnp.sum(weights), 1e-6)
+        means = jax.tree.map(lambda values: jnp.sum(shares * values), means)
+        grads = jax.tree.map(lambda s: s / jnp.maximum(jnp.sum(weights), 1e-6), sums)
+        aux = Aux(means["metrics"], {**now, **still}, jax.tree.map(whole, outputs), jnp.sum(weights))
+        return (means["loss"], aux), grads
+
+    return all_parts
 
 
 def train_adversary(
