@@ -27,28 +27,36 @@ LEAST_STEPS = 10
 @click.option("--preview-every", type=click.IntRange(1), default=1000, show_default=True,
               help="Steps between pictures of held-out examples.")  # fmt: skip
 @click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
+@click.option("--dry-run", is_flag=True, help="Check the options and the config, and train nothing.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
 def command(
-    invocation, spec, workdir, overrides, start, directory, export_dtype, minutes, distributed, **every
+    invocation, spec, workdir, overrides, start, directory, export_dtype, minutes, distributed, dry_run, **every
 ) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
-    On several machines run it on each, with --distributed and one workdir that all of them see.
+    On several machines run it on each, with --distributed and one workdir that all of them see; ./launch/train.sh does.
     """
-    import jax
-
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes import recipe_for
-    from videopoet_jax.parallel.processes import join_processes, own_copy
-    from videopoet_jax.training.compilation import use_compilation_cache
+    from videopoet_jax.cli.shards import refuse_addresses
 
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
+    refuse_addresses(workdir, *filter(None, (directory, start)))
     config = load_config(spec, overrides, needs=("model_type", "model", "data", "train"))
+    if dry_run:
+        click.echo(f"{spec}: {config.train.steps} steps of {config.model_type}, kept in {workdir}")
+        return
+
+    import jax  # a dry run does without: machines that only launch need not wait for it
+
+    from videopoet_jax.cli.recipes import recipe_for
+    from videopoet_jax.parallel.processes import join_processes, own_copy
+    from videopoet_jax.training.compilation import use_compilation_cache
+
     if distributed:
         join_processes()
     use_compilation_cache()
