@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -54,19 +55,22 @@ def command(
     import jax  # a dry run does without: machines that only launch need not wait for it
 
     from videopoet_jax.cli.recipes import recipe_for
-    from videopoet_jax.parallel.processes import join_processes, own_copy
+    from videopoet_jax.parallel.processes import joined, own_copy
+    from videopoet_jax.training.agreement import agree, code
     from videopoet_jax.training.compilation import use_compilation_cache
 
-    if distributed:
-        join_processes()
-    use_compilation_cache()
-    run = Run(config, recipe_for(config, workdir), start)
-    if minutes is not None:
-        config.train.steps = run.steps_within(minutes, workdir, invocation.started)
-    state = run.train(workdir, **every)
-    if directory and jax.process_index() == 0:
-        run.recipe.trained(*own_copy((averaged(state), state.extra))).save_pretrained(directory, dtype=export_dtype)
-        click.echo(f"wrote {directory}")
+    with joined() if distributed else nullcontext():
+        agree(config=config, code=code())
+        use_compilation_cache()
+        run = Run(config, recipe_for(config, workdir), start)
+        agree(vocabulary=run.recipe.vocabulary, data=run.recipe.batches.get_state())
+        if minutes is not None:
+            config.train.steps = run.steps_within(minutes, workdir, invocation.started)
+        state = run.train(workdir, **every)
+        if directory and jax.process_index() == 0:
+            made = run.recipe.trained(*own_copy((averaged(state), state.extra)))
+            made.save_pretrained(directory, dtype=export_dtype)
+            click.echo(f"wrote {directory}")
 
 
 def planned(note: Path, minutes: float) -> int:
