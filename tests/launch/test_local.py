@@ -18,7 +18,7 @@ from videopoet_jax.pretrained import resolve
 from processes import STOPPED, Processes  # isort: skip
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 900  # seconds
+PATIENCE = 3600  # seconds
 STEPS = ["train.steps=12", "train.batch_size=8", "data.groups=1"]  # one shape of batches: one compilation
 # One of two processes: `doing` sees its number, how often it was started, and a folder.
 PROCESS = """
@@ -101,7 +101,12 @@ class Launch:
 
     def ends(self, code):
         """Reads to the end, which is with this exit code."""
-        self.said += self.process.communicate(timeout=PATIENCE)[1].splitlines(keepends=True)
+        try:
+            self.said += self.process.communicate(timeout=PATIENCE)[1].splitlines(keepends=True)
+        finally:
+            while self.process.poll() is None:  # the second signal ends all of them at once
+                self.process.terminate()
+                time.sleep(1)
         assert self.process.returncode == code, "".join(self.said)
         return "".join(self.said)
 
