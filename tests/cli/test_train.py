@@ -49,6 +49,17 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(config, tmp_path):
         assert all(np.array_equal(first[name], other[name]) for name in first)
 
 
+def test_a_dry_run_checks_the_config_and_leaves_nothing(tmp_path, capsys):
+    words = ["train", "--config", "lm:nano", "--workdir", str(tmp_path / "run"), "--dry-run"]
+    main([*words, "--set", "train.steps=7"])
+    assert capsys.readouterr().out == f"lm:nano: 7 steps of videopoet_lm, kept in {tmp_path / 'run'}\n"
+    for mistake, said in (("train.stepz=7", "no key 'train.stepz'"), ("train.steps=x", "train.steps")):
+        with pytest.raises(SystemExit) as leave:
+            main([*words, "--set", mistake])
+        assert leave.value.code == 2 and said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 # One stage of stride 4×4×4, so that a compilation takes seconds.
 SMALL = {
     "model.groups": 4, "model.decoder_middle_blocks": 1, "model.remat": False, "model.strides": "((4,4,4),)",

@@ -1,6 +1,11 @@
-"""`python run_process.py PORT NUMBER WORKDIR STEPS`: one of two processes that train the tiny model together."""
+"""`python run_process.py WORKDIR STEPS [FAULT]`: one of several processes that train the tiny model together.
 
+WORKDIR/here-NUMBER appears where a fault has a place, WORKDIR/stopped-NUMBER names the step that a signal led to.
+"""
+
+import hashlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,26 +17,78 @@ sys.path[:0] = [str(TESTS / "training"), str(TESTS.parent)]
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-
-PORT, NUMBER, WORKDIR, STEPS = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(f"127.0.0.1:{PORT}", num_processes=2, process_id=NUMBER)
-
 import tiny_model  # noqa: E402
 
 from videopoet_jax.parallel import make_mesh  # noqa: E402
+from videopoet_jax.parallel.processes import joined  # noqa: E402
+from videopoet_jax.training import compilation  # noqa: E402
+from videopoet_jax.training.agreement import agree  # noqa: E402
+from videopoet_jax.training.signals import Stopped  # noqa: E402
+
+WORKDIR, STEPS, FAULT = Path(sys.argv[1]), int(sys.argv[2]), (*sys.argv[3:], "")[0]
+NUMBER = int(os.environ["JAX_PROCESS_ID"])
 
 
-def slowly(state):
-    """Time for a signal to come between two steps."""
-    (WORKDIR / f"step-{NUMBER}").write_text(str(int(state.step)))
-    time.sleep(0.2)
+def here():
+    (WORKDIR / f"here-{NUMBER}").touch()
+
+
+class Batches:
+    """The tiny model's; before the fourth something happens in process 1."""
+
+    def __init__(self):
+        self.loader = tiny_model.loader()
+        self.get_state, self.set_state = self.loader.get_state, self.loader.set_state
+
+    def __next__(self):
+        if self.loader.get_state()["next_batch"] == 3:
+            here()
+            if NUMBER == 1:
+                self.happen()
+        return next(self.loader)
+
+    def happen(self):
+        match FAULT:
+            case "stall":
+                time.sleep(2)
+            case "long stall":
+                time.sleep(600)
+            case "raise":
+                raise RuntimeError("a fault of this host")
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "freeze":
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def evaluate(state):
+    here()
+    time.sleep(2)
     return {}
 
 
-waits = {"evaluate_every": 1, "evaluate": slowly} if STEPS > 100 else {}
-state = tiny_model.train(WORKDIR, STEPS, mesh=make_mesh(data=2, fsdp=2), **waits)
-whole = {name: np.asarray(jax.experimental.multihost_utils.process_allgather(p, tiled=True))
-         for name, p in state.params.items()}  # fmt: skip
-if NUMBER == 0:
-    np.savez(WORKDIR / "params.npz", **whole)
+def compile_slowly(self, state, batch, compile_step=compilation.CompiledStep._compile):
+    """As a compilation does it: long, and out of Python's hands."""
+    here()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", int(FAULT.partition(" ")[2]))
+    return compile_step(self, state, batch)
+
+
+def main():
+    agree(vocabulary={"text": f"digest {NUMBER * (FAULT == 'vocabulary')}"})
+    settings = {"evaluate_every": 3, "evaluate": evaluate} if FAULT == "eval" else {}
+    if FAULT.startswith("compile"):
+        compilation.CompiledStep._compile = compile_slowly
+    try:
+        state = tiny_model.train(WORKDIR, STEPS, mesh=make_mesh(data=2, fsdp=2), batches=Batches(), **settings)
+    except Stopped as stopped:
+        (WORKDIR / f"stopped-{NUMBER}").write_text(str(stopped.step))
+        raise
+    whole = {name: np.asarray(jax.experimental.multihost_utils.process_allgather(p, tiled=True))
+             for name, p in state.params.items()}  # fmt: skip
+    if NUMBER == 0:
+        np.savez(WORKDIR / "params.npz", **whole)
+
+
+with joined():
+    main()

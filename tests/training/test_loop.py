@@ -11,8 +11,9 @@ from tiny_model import Points, assert_same_bits, loader, loss_fn, new_state, tra
 from videopoet_jax.data.loader import Part, Stream, mixture
 from videopoet_jax.layers.objective import FROZEN, Aux
 from videopoet_jax.parallel import make_mesh, replicated
+from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
-from videopoet_jax.training.loop import changes, plain, to_devices
+from videopoet_jax.training.loop import to_devices
 from videopoet_jax.training.metrics import NonFinite
 
 

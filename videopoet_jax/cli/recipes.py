@@ -4,7 +4,7 @@ Nothing here trains: a `Recipe` is handed to `training.loop.fit` by `videopoet t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Recipe:
         trained: (params, extra) → the model, whose `save_pretrained(directory, dtype=…)` writes it.
         start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
         adversary: who learns to tell its outputs from the truth, if the config has one.
+        vocabulary: digests of what gives the ids in its batches their meaning, by name; the same on every machine.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -48,6 +49,7 @@ class Recipe:
     trained: Callable[[PyTree, PyTree], Any]
     start: Callable[[str], tuple[PyTree, PyTree]]
     adversary: AdversaryRecipe | None = None
+    vocabulary: dict[str, str] = field(default_factory=dict)
 
 
 def recipe_for(config: ConfigDict, workdir: Path) -> Recipe:

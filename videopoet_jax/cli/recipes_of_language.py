@@ -44,6 +44,7 @@ def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
         preview=None,
         trained=lambda params, extra: TextEncoder(config.model.to_dict(), params, pieces),
         start=lambda name: (TextEncoder.from_pretrained(name, "float32").params, {}),
+        vocabulary={"pieces": pieces.sha256},
     )
 
 
@@ -103,6 +104,7 @@ def language_model(config: ConfigDict) -> Recipe:
         preview=preview,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
         start=lambda name: (start_from(name, config, source.meta["digests"]), extra),
+        vocabulary=source.meta["digests"],
     )
 
 

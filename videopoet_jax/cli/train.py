@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -30,45 +31,55 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora
 @click.option("--preview-every", type=click.IntRange(1), default=1000, show_default=True,
               help="Steps between pictures of held-out examples.")  # fmt: skip
 @click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
+@click.option("--dry-run", is_flag=True, help="Check the options and the config, and train nothing.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--log-every", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_obj
 def command(
-    invocation, spec, workdir, overrides, start, directory, export_dtype, adapters, minutes, distributed, **every
+    invocation,
+    spec,
+    workdir,
+    overrides,
+    start,
+    directory,
+    export_dtype,
+    adapters,
+    minutes,
+    distributed,
+    dry_run,
+    **every,
 ) -> None:
     """Train a model; the same command goes on where a stopped run ended.
 
-    On several machines run it on each, with --distributed and one workdir that all of them see.
+    On several machines run it on each, with --distributed and one workdir that all of them see; ./launch/train.sh does.
     """
-    import jax
-
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes import recipe_for
-    from videopoet_jax.parallel.processes import join_processes, own_copy
-    from videopoet_jax.training.compilation import use_compilation_cache
+    from videopoet_jax.cli.shards import refuse_addresses
 
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
+    refuse_addresses(workdir, *filter(None, (directory, start)))
     config = load_config(spec, overrides, needs=NEEDS)
     check_lora(config.train.lora, start, adapters)
-    if distributed:
-        join_processes()
-    use_compilation_cache()
-    run = Run(config, recipe_for(config, workdir), start)
-    if minutes is not None:
-        config.train.steps = run.steps_within(minutes, workdir, invocation.started)
-    state = run.train(workdir, **every)
-    if directory and jax.process_index() == 0:
-        run.recipe.trained(*own_copy((averaged(state), state.extra))).save_pretrained(directory, dtype=export_dtype)
-        click.echo(f"wrote {directory}")
-    if adapters and jax.process_index() == 0:
-        from videopoet_jax.training.lora import base_of, fingerprint, save_adapters
+    if dry_run:
+        click.echo(f"{spec}: {config.train.steps} steps of {config.model_type}, kept in {workdir}")
+        return
 
-        base = fingerprint(base_of(state.extra))
-        save_adapters(adapters, own_copy(averaged(state)), **config.train.lora, base=base)
-        click.echo(f"wrote {adapters}")
+    from videopoet_jax.cli.recipes import recipe_for  # a dry run does without: machines that only launch need not wait
+    from videopoet_jax.parallel.processes import joined
+    from videopoet_jax.training.agreement import agree, code
+    from videopoet_jax.training.compilation import use_compilation_cache
+
+    with joined() if distributed else nullcontext():
+        agree(config=config, code=code())
+        use_compilation_cache()
+        run = Run(config, recipe_for(config, workdir), start)
+        agree(vocabulary=run.recipe.vocabulary, data=run.recipe.batches.get_state())
+        if minutes is not None:
+            config.train.steps = run.steps_within(minutes, workdir, invocation.started)
+        run.write(run.train(workdir, **every), directory, export_dtype, adapters)
 
 
 def check_lora(lora, start: str | None, adapters: Path | None) -> None:
@@ -272,10 +283,10 @@ class Run:
         pictures = workdir / "pictures"
 
         def preview(state):
+            params, extra = own_copy((averaged(state), state.extra))  # all of them: a split array comes from all
             if jax.process_index() != 0:
                 return {}
             pictures.mkdir(parents=True, exist_ok=True)
-            params, extra = own_copy((averaged(state), state.extra))
             with alone():
                 return self.recipe.preview(params, extra, pictures, int(state.step))
 
@@ -292,3 +303,23 @@ class Run:
             evaluate=preview if self.recipe.preview else None,
             config=self.config,
         )
+
+    def write(self, state, directory: Path | None, dtype: str, adapters: Path | None) -> None:
+        """The weights of a trained state, and what `train.lora` trained of them alone, where they are asked for."""
+        import jax
+
+        from videopoet_jax.parallel.processes import own_copy
+
+        if not directory and not adapters:
+            return
+        params, extra = own_copy((averaged(state), state.extra))
+        if jax.process_index() != 0:
+            return
+        if directory:
+            self.recipe.trained(params, extra).save_pretrained(directory, dtype=dtype)
+            click.echo(f"wrote {directory}")
+        if adapters:
+            from videopoet_jax.training.lora import base_of, fingerprint, save_adapters
+
+            save_adapters(adapters, params, **self.config.train.lora, base=fingerprint(base_of(extra)))
+            click.echo(f"wrote {adapters}")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from videopoet_jax.parallel import replicated
 from videopoet_jax.training.state import TrainState
 
 PyTree = Any
+LATEST = 3600  # seconds that the others' compilations may take longer
 
 
 def use_compilation_cache(directory: str | Path | None = None) -> Path:
@@ -88,4 +90,6 @@ class CompiledStep:
         start = time.perf_counter()
         compiled = compiled_step(self._train_step, self._mesh, state, batch, self._options)
         self._say(f"compiled in {time.perf_counter() - start:.1f} s")
+        # Gloo, which joins CPUs, lets no one be more than 30 seconds late to the first of its collectives.
+        ocp.multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=LATEST * 1000)
         return compiled

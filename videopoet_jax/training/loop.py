@@ -4,7 +4,6 @@ state = fit(state=state, train_step=make_train_step(loss_fn, optimizer, ema_deca
             steps=5000, mesh=mesh, workdir="runs/lm", checkpoint_every=500, log_every=20)
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 
 from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.parallel import batch_sharding
+from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
 from videopoet_jax.training.lock import sole_run
@@ -71,19 +71,6 @@ def next_batch(batches: Batches, step: int, mesh: Mesh) -> tuple[dict[str, jax.A
             f"the data ended before step {step}; repeat it (num_epochs=None) or train fewer steps."
         ) from None
     return to_devices(batch, mesh), ids
-
-
-def plain(config: Any) -> Any:
-    """A config as JSON gives it back: ConfigDicts become dicts, tuples lists."""
-    return json.loads(json.dumps(config.to_dict() if hasattr(config, "to_dict") else config))
-
-
-def changes(before: Any, now: Any, name: str = "config") -> list[str]:
-    """What differs between two configs: `{"lr": 1}, {"lr": 2} → ["config.lr: 1 → 2"]`"""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys())
-        return [line for key in keys for line in changes(before.get(key), now.get(key), f"{name}.{key}")]
-    return [] if before == now else [f"{name}: {before} → {now}"]
 
 
 def without_frozen(state: TrainState) -> TrainState:
@@ -165,7 +152,7 @@ def fit(
             if step == first + 1:
                 window.drain()
                 report.restart_clock(step)
-            stopping = stop.requested(step)
+            stopping = stop.requested()
             if step % log_every == 0 or step == steps:
                 report.progress(step, window.take())
             if step % checkpoint_every == 0 or step == steps or stopping:
