@@ -10,7 +10,7 @@ Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal
 tflops, mfu, versions}: medians of runs in turns after a warm-up; gib is the most that our side held. FLOPs are those of
 the twins' convolutions, for both sides: of a step three times a pass through the tokenizer and eight through the
 discriminator (which passes a gradient on, and learns from two clips), nothing of LPIPS and nothing that is computed
-again. mfu is their share of PEAKS, the dense bfloat16 rate that the maker states.
+again. mfu is their share of the dense bfloat16 rate that the maker states (`chips.py`).
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import contest
 import ours
+from chips import PEAKS
 
 HERE = Path(__file__)
 SIZE = (17, 128, 128)
@@ -28,7 +29,6 @@ CLIPS = {"base": 16, "large": 8}
 ROUNDS, GOAL = 5, 1.1
 # Both sides share the GPU, so JAX must not take its memory at the start.
 SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-PEAKS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA L4": 121e12}
 
 
 def our_side(way: str, variant: str):

@@ -35,18 +35,18 @@ def peak_mb() -> float:
 def serve(prepare: Callable[[], Callable[[], object]], memory: Callable[[], float] = peak_mb) -> None:
     """The contestant's side: `prepare()` gives the work, a function without arguments that returns when it is done.
 
-    `memory` counts the most MiB held so far.
+    `memory` counts the most MiB held so far. A dict that its first run returns is told to the parent.
     """
     work = prepare()
     start = time.perf_counter()
-    work()
+    told = work()
     first = time.perf_counter() - start
     if first < 20:  # a second warm-up, unless one run is long enough for nothing to matter
         start = time.perf_counter()
         work()
         first = time.perf_counter() - start
     times = max(1, round(AT_LEAST / max(first, 1e-6)))
-    print("ready", flush=True)
+    print(json.dumps({"ready": told if isinstance(told, dict) else None}), flush=True)
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
         for _ in range(times):
@@ -71,7 +71,9 @@ class Contestant:
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.peak_mb = 0.0
-        self.alive = self._process.stdout.readline().strip() == "ready"
+        answer = self._process.stdout.readline()
+        self.alive = bool(answer)
+        self.told = json.loads(answer)["ready"] if answer else None
 
     def run(self) -> None:
         if not self.alive:
@@ -151,14 +153,24 @@ def rounded(number: float) -> float:
 
 
 def line(
-    name: str, ours: float, peer: float | None, unit: str, goal: float, *, floor: float = 0, **more: object
+    name: str,
+    ours: float,
+    peer: float | None,
+    unit: str,
+    goal: float,
+    *,
+    floor: float = 0,
+    ratio: float | None = None,
+    **more: object,
 ) -> None:
-    """Prints one result; ratio above 1: ours is better. `peer` is None where there is none to compare with.
+    """Prints one result; ratio above 1: ours is better, by default peer / ours. `peer` is None where there is none to
+    compare with.
 
     Raises:
         Failed: the ratio is below `floor`.
     """
-    ratio = None if peer is None else round(peer / ours, 3)
+    if peer is not None:
+        ratio = round(peer / ours if ratio is None else ratio, 3)
     result = {"name": name, "ours": rounded(ours), "peer": peer and rounded(peer), "unit": unit}
     result |= {"ratio": ratio, "goal": goal, "floor": floor, "load": load(), **more, "versions": versions()}
     print(json.dumps(result, ensure_ascii=False), flush=True)
