@@ -321,10 +321,10 @@ def test_grids_of_records_are_those_of_their_clips():
     assert kind.layout.grid == Grid(17, 32, 16, 16, 1) and kind.layout.grid.latents == tuple(INDEX[0, :3])
 
 
-def damaged(source, tmp_path, numbers):
-    """The same records, but that some have a code beyond the vocabulary."""
+def damaged(source, tmp_path, numbers, count=40):
+    """The same records, or the first of them, but that some have a code beyond the vocabulary."""
     with TokenWriter(tmp_path / "damaged", source.meta) as writer:
-        for number in range(len(source)):
+        for number in range(count):
             record = dict(source[number])
             writer.write(record | ({"video": record["video"] + 2**18} if number in numbers else {}))
     return TokenSource(tmp_path / "damaged")
@@ -353,4 +353,14 @@ def test_a_damaged_record_is_passed_over_told_and_counted(source, tmp_path, capl
 def test_too_many_damaged_records_end_the_run(source, tmp_path):
     loader = batches(damaged(source, tmp_path, {7, 8, 10}), rates={"unconditional": 1.0}, num_threads=0)
     with pytest.raises(ValueError, match="2 of 40 records are damaged, 1% at most are passed over; the last: visual"):
+        list(itertools.islice(loader, 60))
+
+
+@pytest.mark.parametrize("packing", [0, 400])
+def test_a_task_that_has_only_damaged_records_of_a_size_ends_the_run(source, tmp_path, packing):
+    """One of five is few enough to be passed over, but there is none to take its place."""
+    wrong = damaged(source, tmp_path, {3}, count=5)
+    loader = batches(wrong, rates={"unconditional": 1.0}, num_threads=0, packing=packing)
+    words = "task unconditional, 5×32×16: none of its 1 records is whole; leave the task out, .*; the last: visual"
+    with pytest.raises(ValueError, match=words):
         list(itertools.islice(loader, 60))
