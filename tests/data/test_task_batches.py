@@ -97,13 +97,17 @@ def record(number):
     return codes | (text | {"caption": f"record {number}"} if pieces else {})
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("records") / "tokens"
+def written(directory, first=0):
+    """Forty records; those from another multiple of five on are others of the same sizes."""
     with TokenWriter(directory, {"keys": list(VIEWS)}) as writer:
-        for number in range(40):
+        for number in range(first, first + 40):
             writer.write(record(number))
     return TokenSource(directory)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("records") / "tokens")
 
 
 def blank(slots):
@@ -253,6 +257,17 @@ def test_a_changed_mixture_is_refused(source):
 
 
 @pytest.mark.parametrize("packing", [0, 400])
+def test_other_records_of_the_same_sizes_are_refused_and_a_copy_is_not(source, tmp_path, packing):
+    state = json.loads(json.dumps(batches(source, packing=packing).get_state()))
+    same, others = written(tmp_path / "copy"), written(tmp_path / "others", first=40)
+    assert_array_equal(source.index, others.index)
+    batches(same, packing=packing).set_state(state)
+    words = f"data.0..name '.*records {source.digest}' → '.*records {others.digest}': the checkpoint's data and this"
+    with pytest.raises(ValueError, match=words):
+        batches(others, packing=packing).set_state(state)
+
+
+@pytest.mark.parametrize("packing", [0, 400])
 @pytest.mark.parametrize(("count", "stop"), [(60, 23), pytest.param(1_000, 437, marks=pytest.mark.slow)])
 def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, count, stop, packing):
     """To the byte; hosts draw the same group, or rows, without talking, and each makes its own rows."""
@@ -304,7 +319,7 @@ class FakeSource(TokenSource):
     """Records of nothing but zeros."""
 
     def __init__(self, index):
-        self.index, self.meta = index, {"keys": list(VIEWS)}
+        self.index, self.meta, self.files = index, {"keys": list(VIEWS)}, []
 
     def __len__(self):
         return len(self.index)

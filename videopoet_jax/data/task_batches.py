@@ -219,6 +219,7 @@ def task_batches(
         options: of `loader.mixture`.
     """
     kinds, damage = kinds_of(source.index, source.meta["keys"], rates, layouts), Damage(len(source))
+    records = f"records {source.digest}"  # in the loader's state: of others none goes on
 
     def stream(kind: Kind, weight: float, length: int, text_length: int, place: str) -> Stream:
         make = example_of(kind.layout, length, text_length, constants(text_length))
@@ -234,13 +235,13 @@ def task_batches(
             stream(kind, weight, length, text_length, f"in rows of {packing}")
             for kind, weight, length in zip(kinds, weights, lengths, strict=True)
         ]
-        name = f"{len(turn)} rows, CRC-32 {zlib.crc32(repr(turn).encode()):08x}"
+        name = f"{len(turn)} rows, CRC-32 {zlib.crc32(repr(turn).encode()):08x}, {records}"
         blend = functools.partial(PackedRows, turn, packing)
         return mixture([Part(streams, 1.0, rows(packing), blend, name)], seed=seed, **options)
     parts = []
     for length, text_length, members in _groups(kinds, most_groups):
         streams = [stream(kind, kind.rate, length, text_length, f"of {length}") for kind in members]
-        parts.append(Part(streams, sum(kind.rate for kind in members), rows(length)))
+        parts.append(Part(streams, sum(kind.rate for kind in members), rows(length), name=records))
     return mixture(parts, seed=seed, **options)
 
 
