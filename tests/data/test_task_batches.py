@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
-from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
+from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter, index_of
 from videopoet_jax.sequence import TASKS, Grid, Layouts, Vocabulary, assemble, disassemble, get_task
 
 VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=100)
@@ -176,6 +176,24 @@ def test_kept_embeddings_fill_their_slots_and_nothing_stands_in_the_others(sourc
         assert example["text_embedding"].dtype == np.float16
         assert_array_equal(example["text_embedding"], (np.arange(6) < filled)[:, None].repeat(2, axis=1))
         assert example["text_mask"].sum() == filled
+
+
+def test_a_text_that_is_too_long_keeps_its_end():
+    """Eight pieces in four slots: what is written and what is read are its first three and `</s>`."""
+    pieces = np.array([9, 8, 7, 6, 5, 4, 3, 1, 0, 0])
+    record = {"video": np.zeros((5, 2, 1), np.int32), "text_ids": pieces, "text_mask": pieces > 0}
+    record["text_embedding"] = pieces[:8, None].astype(np.float16)
+    index = np.array([index_of(record)], np.int32)
+    for name in ("captioning", "text_to_video"):
+        (kind,) = kinds_of(index, VIEWS, {name: 1.0}, layouts(text_lengths=(2, 4)))
+        example = example_of(kind.layout, kind.layout.length, 4, {})(record)
+        assert example["text_ids"].tolist() == [9, 8, 7, 1] and example["text_mask"].all()
+        assert example["text_embedding"].tolist() == [[9], [8], [7], [1]]
+        if name == "captioning":
+            segment = next(s for s in kind.layout.segments if s.kind == "pieces")
+            run = slice(segment.start, segment.stop)
+            assert kind.layout.vocabulary.text_pieces_of(example["ids"][run]).tolist() == [9, 8, 7, 1]
+            assert example["weights"][run].all()
 
 
 def test_a_packed_row_is_its_examples_alone_one_behind_the_other(source):

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from videopoet_jax.data.features import TASK_FEATURES, features_of
 from videopoet_jax.data.shuffle import shuffled
-from videopoet_jax.data.task_batches import kinds_of
+from videopoet_jax.data.task_batches import kinds_of, taken
 from videopoet_jax.data.token_records import TokenSource
 from videopoet_jax.sequence import MIXTURES, TASKS, Layouts, assemble, load_plugins
 from videopoet_jax.sequence.vocabulary import TEXT_OFFSET
@@ -54,10 +54,7 @@ def examples(task: str, split: str, seed: int | None) -> Iterator[dict[str, np.n
     places.sort(key=lambda place: place[1])
     for place in range(len(places)):
         layout, number = places[place if seed is None else shuffled(place, len(places), seed)]
-        record = source[number]
-        wanted = {key: record[key] for key in layout.task.keys(sound=bool(layout.grid.audio_levels))}
-        wanted |= {n: record[n][: layout.text_length] for n in ("text_ids", "text_mask") if n in record}
-        yield features_of(layout, assemble(layout, wanted))
+        yield features_of(layout, assemble(layout, taken(layout, source[number])))
 
 
 def dataset(split: str, shuffle_files: bool, seed: int | None = None, *, task: str) -> tf.data.Dataset:

@@ -177,17 +177,24 @@ def _kinds_of_task(
     return [Kind(layout, numbers, rate * len(numbers) / total) for layout, numbers in found]
 
 
+def taken(layout: Layout, record: Example) -> Example:
+    """What a layout takes of a record: codes, and its text, of which one that is too long keeps its `</s>`.
+
+    pieces `9 8 7 6 1`, three slots → `9 8 1`
+    """
+    found = {key: record[key] for key in layout.task.keys(sound=bool(layout.grid.audio_levels)) if key in record}
+    slots, count = layout.text_length, int(np.sum(record.get("text_mask", 0)))
+    kept = np.r_[: slots - 1, count - 1] if count > slots else np.s_[:slots]
+    return found | {name: np.asarray(record[name])[kept] for name in TEXTS if name in record}
+
+
 def example_of(
     layout: Layout, length: int, text_length: int, constants: Mapping[str, np.ndarray]
 ) -> Callable[[Example], Example]:
     """A record → its example, padded to the length and the text slots of its group; of `constants` what it lacks."""
-    keys = layout.task.keys(sound=bool(layout.grid.audio_levels))
 
     def make(record: Example) -> Example:
-        wanted = {key: record[key] for key in keys if key in record}
-        texts = [name for name in TEXTS if name in record]
-        wanted |= {name: np.asarray(record[name])[: layout.text_length] for name in texts}
-        example = assemble(layout, wanted)
+        example = assemble(layout, taken(layout, record))
         sizes = {name: length for name in ("ids", "table", "positions", "weights", "valid")}
         sizes |= {name: text_length for name in TEXTS}
         filled = {name: padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
