@@ -162,7 +162,7 @@ def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, cap
 def test_the_language_model_trains_on_them_and_measures_each_task(whole, tmp_path):
     records = [f"data.{name}={whole.directory}" for name in ("records", "held_out")]
     small = ["data.groups=2", "train.batch_size=2", "train.steps=2", "train.optimizer=adamw", "model.depth=1",
-             "model.width=32", "model.mlp=32", "model.chain_hidden=8"]  # fmt: skip
+             "model.width=32", "model.mlp=32", "model.chain_hidden=8", "data.source=folder"]  # fmt: skip
     tasks = 'data.tasks={"text_to_image": 1.0, "text_to_video": 1.0, "inpainting": 1.0}'
     settings = [part for change in (*records, *small, tasks) for part in ("--set", change)]
     main(["train", "--config", "lm:nano", "--workdir", str(tmp_path), *settings])

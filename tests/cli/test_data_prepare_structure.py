@@ -94,7 +94,7 @@ def test_networks_see_otherwise_than_dis_the_same_in_every_run_and_company(films
             assert (record["structure"] != found["structure"]).mean() > 0.2
         assert (flow_alone[key]["structure"] != records(one)[key]["structure"]).mean() > 0.2
     # Records to measure by must have been seen by the same networks.
-    settings = (f"data.records={one.directory}", f"data.held_out={without.directory}", TASKS)
+    settings = (f"data.records={one.directory}", f"data.held_out={without.directory}", TASKS, "data.source=folder")
     with pytest.raises(ValueError, match="made with structure {'flow': '', 'depth': ''}"):
         recipe_for(load_config("lm:nano", settings), tmp_path)
 

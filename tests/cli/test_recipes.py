@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.cli.main import main
 from videopoet_jax.cli.recipes import recipe_for
-from videopoet_jax.cli.recipes_of_language import layouts_of
+from videopoet_jax.cli.recipes_of_language import layouts_for, layouts_of
 from videopoet_jax.cli.train import Run
 from videopoet_jax.data.media import read_image
+from videopoet_jax.data.token_records import TokenSource, TokenWriter
+from videopoet_jax.pretrained import resolve
 from videopoet_jax.sequence import get_task
 
 
@@ -97,3 +100,59 @@ def test_sound_that_does_not_fit_the_model_is_refused_before_anything_is_loaded(
     """`local` names no folder: that would be the next error."""
     with pytest.raises(ValueError, match=words):
         recipe_for(load_config(f"audio_tokenizer:{config}", tuple(changes)), tmp_path)
+
+
+def made(directory, *changes):
+    """A record as `lm:nano` with these changes would have it laid out."""
+    layouts = layouts_of(load_config("lm:nano", changes)).to_dict()
+    meta = {"models": str(resolve("nano")), "digests": {}, "keys": ["video"], "layouts": layouts}
+    with TokenWriter(directory, meta) as writer:
+        writer.write({"video": np.zeros((5, 4, 4), np.int32)})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("records") / "records", "model.text_pieces=1024")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "values"),
+    [
+        (["data.spatial_stride=8"], "data.spatial_stride", (8, 16)),
+        (["model.visual_codes=65536"], "model.visual_codes", (65536, 262144)),
+        (["model.text_pieces=512"], "model.text_pieces", (512, 1024)),
+        (["model.audio_levels=2", "data.audio_levels=2"], "data.audio_levels", (2, 1)),
+        (["data.source=folder"], "data.source", ("folder", "moving_digits")),
+        (["data.text_length=8"], "data.text_length", (8, 16)),
+        (["data.text_length=32"], "data.text_length", (32, 16)),
+    ],
+)
+def test_records_that_were_laid_out_otherwise_are_refused_with_the_key(records, changes, key, values):
+    with pytest.raises(ValueError) as refusal:
+        layouts_for(load_config("lm:nano", tuple(changes)), TokenSource(records))
+    assert str(refusal.value) == (
+        f"{key} {values[0]}: the records in {records} were made with {values[1]}; --set {key}={values[1]}, or make "
+        "them anew with `videopoet data prepare`."
+    )
+
+
+def test_a_config_may_read_less_than_records_have_and_order_it_otherwise(records):
+    source = TokenSource(records)
+    for change in ("model.text_pieces=0", "data.audio_levels=0", "data.audio_order=frames", "data.text_buckets=(4,)"):
+        config = load_config("lm:nano", (change,))
+        assert layouts_for(config, source) == layouts_of(config)
+
+
+def test_training_measuring_and_showing_refuse_them_alike(records, tmp_path, capsys):
+    words = "data.spatial_stride 8: the records in .* were made with 16; --set data.spatial_stride=16"
+    fine, eight = made(tmp_path / "eight", "data.spatial_stride=8"), "data.spatial_stride=8"
+    settings = ('data.tasks={"unconditional": 1.0}', f"data.records={records}")
+    with pytest.raises(ValueError, match=words):
+        recipe_for(load_config("lm:nano", (*settings, eight)), tmp_path)
+    with pytest.raises(ValueError, match="data.spatial_stride 16: the records in .*/eight were made with 8"):
+        recipe_for(load_config("lm:nano", (*settings, f"data.held_out={fine}")), tmp_path)
+    with pytest.raises(SystemExit):
+        main(["data", "show", str(records), "--config", "lm:nano", "--set", eight, "--out-dir", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert error.startswith("error: data.spatial_stride 8: the records in") and error.count("\n") == 1

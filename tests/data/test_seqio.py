@@ -33,13 +33,18 @@ def record(number):
     return codes | ({"text_ids": ids, "text_mask": np.arange(8) < pieces} if pieces else {})
 
 
+def write(directory, count, damaged=()):
+    with TokenWriter(directory, {"keys": list(VIEWS), "layouts": LAYOUTS.to_dict()}) as writer:
+        for number in range(count):
+            example = record(number)
+            writer.write(example | ({"video": example["video"] + 2**18} if number in damaged else {}))
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("records")
     for split, count in (("train", 42), ("held_out", 21)):
-        with TokenWriter(root / split, {"keys": list(VIEWS), "layouts": LAYOUTS.to_dict()}) as writer:
-            for number in range(count):
-                writer.write(record(number))
+        write(root / split, count)
     return root
 
 
@@ -132,6 +137,33 @@ def test_an_order_is_of_its_seed_and_every_record_comes_once():
 
     assert order(1) == order(1) != order(2)
     assert sorted(order(1)) == sorted(order(None)) and len(set(order(None))) == 42
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_damaged_record_is_told_of_and_passed_over(tmp_path, monkeypatch, caplog, seed):
+    write(tmp_path / "train", 42, damaged={7})
+    whole = sorted(example["targets"].tobytes() for example in mixtures.examples("unconditional", "train", seed))
+    monkeypatch.setenv(mixtures.RECORDS, str(tmp_path))
+    task = seqio.get_mixture_or_task("videopoet_unconditional")
+    ds = task.get_dataset(LENGTHS, "train", shuffle=seed is not None, seed=seed)
+    found = sorted(example["targets"].tobytes() for example in ds.as_numpy_iterator())
+    assert len(found) == 41 and set(found) < set(whole)
+    (told,) = (r.getMessage() for r in caplog.records if "passed over" in r.getMessage())
+    assert told.startswith("passed over: record 7: visual codes")
+
+
+@pytest.mark.parametrize(
+    "count, damaged, words",
+    [
+        (42, {7, 8}, "2 of 42 records are damaged, 1% at most are passed over; the last: visual codes"),
+        (1, {0}, "task unconditional: none of its 1 records is whole; leave the task out, .*; the last: visual codes"),
+    ],
+)
+def test_too_many_damaged_records_end_a_dataset(tmp_path, monkeypatch, count, damaged, words):
+    write(tmp_path / "train", count, damaged)
+    monkeypatch.setenv(mixtures.RECORDS, str(tmp_path))
+    with pytest.raises(ValueError, match=words):
+        list(mixtures.examples("unconditional", "train", None))
 
 
 def test_records_that_are_nowhere_are_named(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
-from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter
+from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter, index_of
 from videopoet_jax.sequence import TASKS, Grid, Layouts, Vocabulary, assemble, disassemble, get_task
 
 VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=100)
@@ -97,13 +97,17 @@ def record(number):
     return codes | (text | {"caption": f"record {number}"} if pieces else {})
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("records") / "tokens"
+def written(directory, first=0):
+    """Forty records; those from another multiple of five on are others of the same sizes."""
     with TokenWriter(directory, {"keys": list(VIEWS)}) as writer:
-        for number in range(40):
+        for number in range(first, first + 40):
             writer.write(record(number))
     return TokenSource(directory)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("records") / "tokens")
 
 
 def blank(slots):
@@ -172,6 +176,24 @@ def test_kept_embeddings_fill_their_slots_and_nothing_stands_in_the_others(sourc
         assert example["text_embedding"].dtype == np.float16
         assert_array_equal(example["text_embedding"], (np.arange(6) < filled)[:, None].repeat(2, axis=1))
         assert example["text_mask"].sum() == filled
+
+
+def test_a_text_that_is_too_long_keeps_its_end():
+    """Eight pieces in four slots: what is written and what is read are its first three and `</s>`."""
+    pieces = np.array([9, 8, 7, 6, 5, 4, 3, 1, 0, 0])
+    record = {"video": np.zeros((5, 2, 1), np.int32), "text_ids": pieces, "text_mask": pieces > 0}
+    record["text_embedding"] = pieces[:8, None].astype(np.float16)
+    index = np.array([index_of(record)], np.int32)
+    for name in ("captioning", "text_to_video"):
+        (kind,) = kinds_of(index, VIEWS, {name: 1.0}, layouts(text_lengths=(2, 4)))
+        example = example_of(kind.layout, kind.layout.length, 4, {})(record)
+        assert example["text_ids"].tolist() == [9, 8, 7, 1] and example["text_mask"].all()
+        assert example["text_embedding"].tolist() == [[9], [8], [7], [1]]
+        if name == "captioning":
+            segment = next(s for s in kind.layout.segments if s.kind == "pieces")
+            run = slice(segment.start, segment.stop)
+            assert kind.layout.vocabulary.text_pieces_of(example["ids"][run]).tolist() == [9, 8, 7, 1]
+            assert example["weights"][run].all()
 
 
 def test_a_packed_row_is_its_examples_alone_one_behind_the_other(source):
@@ -253,6 +275,17 @@ def test_a_changed_mixture_is_refused(source):
 
 
 @pytest.mark.parametrize("packing", [0, 400])
+def test_other_records_of_the_same_sizes_are_refused_and_a_copy_is_not(source, tmp_path, packing):
+    state = json.loads(json.dumps(batches(source, packing=packing).get_state()))
+    same, others = written(tmp_path / "copy"), written(tmp_path / "others", first=40)
+    assert_array_equal(source.index, others.index)
+    batches(same, packing=packing).set_state(state)
+    words = f"data.0..name '.*records {source.digest}' → '.*records {others.digest}': the checkpoint's data and this"
+    with pytest.raises(ValueError, match=words):
+        batches(others, packing=packing).set_state(state)
+
+
+@pytest.mark.parametrize("packing", [0, 400])
 @pytest.mark.parametrize(("count", "stop"), [(60, 23), pytest.param(1_000, 437, marks=pytest.mark.slow)])
 def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, count, stop, packing):
     """To the byte; hosts draw the same group, or rows, without talking, and each makes its own rows."""
@@ -304,7 +337,7 @@ class FakeSource(TokenSource):
     """Records of nothing but zeros."""
 
     def __init__(self, index):
-        self.index, self.meta = index, {"keys": list(VIEWS)}
+        self.index, self.meta, self.files = index, {"keys": list(VIEWS)}, []
 
     def __len__(self):
         return len(self.index)
@@ -321,10 +354,10 @@ def test_grids_of_records_are_those_of_their_clips():
     assert kind.layout.grid == Grid(17, 32, 16, 16, 1) and kind.layout.grid.latents == tuple(INDEX[0, :3])
 
 
-def damaged(source, tmp_path, numbers):
-    """The same records, but that some have a code beyond the vocabulary."""
+def damaged(source, tmp_path, numbers, count=40):
+    """The same records, or the first of them, but that some have a code beyond the vocabulary."""
     with TokenWriter(tmp_path / "damaged", source.meta) as writer:
-        for number in range(len(source)):
+        for number in range(count):
             record = dict(source[number])
             writer.write(record | ({"video": record["video"] + 2**18} if number in numbers else {}))
     return TokenSource(tmp_path / "damaged")
@@ -353,4 +386,14 @@ def test_a_damaged_record_is_passed_over_told_and_counted(source, tmp_path, capl
 def test_too_many_damaged_records_end_the_run(source, tmp_path):
     loader = batches(damaged(source, tmp_path, {7, 8, 10}), rates={"unconditional": 1.0}, num_threads=0)
     with pytest.raises(ValueError, match="2 of 40 records are damaged, 1% at most are passed over; the last: visual"):
+        list(itertools.islice(loader, 60))
+
+
+@pytest.mark.parametrize("packing", [0, 400])
+def test_a_task_that_has_only_damaged_records_of_a_size_ends_the_run(source, tmp_path, packing):
+    """One of five is few enough to be passed over, but there is none to take its place."""
+    wrong = damaged(source, tmp_path, {3}, count=5)
+    loader = batches(wrong, rates={"unconditional": 1.0}, num_threads=0, packing=packing)
+    words = "task unconditional, 5×32×16: none of its 1 records is whole; leave the task out, .*; the last: visual"
+    with pytest.raises(ValueError, match=words):
         list(itertools.islice(loader, 60))

@@ -22,7 +22,7 @@ def command(records, spec, overrides, count, seed, out_dir) -> None:
     Each becomes NNNN_TASK.mp4, everything that its sequence holds beside one another, and NNNN_TASK.txt, its tokens.
     """
     from videopoet_jax.cli.configuration import load_config
-    from videopoet_jax.cli.recipes_of_language import layouts_of, rates_of
+    from videopoet_jax.cli.recipes_of_language import layouts_for, rates_of
     from videopoet_jax.cli.targets import check_targets
     from videopoet_jax.data.task_batches import example_of, kinds_of
     from videopoet_jax.data.token_records import TokenSource
@@ -34,7 +34,7 @@ def command(records, spec, overrides, count, seed, out_dir) -> None:
     source = TokenSource(records)
     models = records.resolve() / source.meta["models"]
     check_digests(models, source.meta["digests"], f"the records in {records} were made with")
-    kinds = kinds_of(source.index, source.meta["keys"], rates_of(config), layouts_of(config))
+    kinds = kinds_of(source.index, source.meta["keys"], rates_of(config), layouts_for(config, source))
     rates, rng = np.array([kind.rate for kind in kinds]), np.random.default_rng(seed)
     shown = Shown(models)
     for place, number in enumerate(rng.choice(len(kinds), count, p=rates / rates.sum())):

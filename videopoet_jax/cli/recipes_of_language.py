@@ -80,11 +80,13 @@ def language_model(config: ConfigDict) -> Recipe:
         return empty_prompt(pieces, slots) | none
 
     mixed = dict(most_groups=data.groups, constants=constants)
-    rates, layouts, preview = rates_of(config), layouts_of(config), None
+    rates, preview = rates_of(config), None
     check_text(rates, config.model.text_pieces, text_model.vocabulary)
+    layouts = layouts_for(config, source)
     if data.held_out:
         made_with = ("digests", "embeddings", *(("structure",) if "structure" in view_keys(rates) else ()))
         held_out = TokenSource(data.held_out, expect={name: source.meta.get(name) for name in made_with})
+        layouts_for(config, held_out)
         preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, layouts, rows=MEASURED, **mixed))
     extra = {FROZEN: frozen}
 
@@ -226,3 +228,34 @@ def layouts_of(config: ConfigDict) -> Any:
         source="moving_digits" if data.source == "moving_digits" else "video",
         text_lengths=(*data.text_buckets, data.text_length),
     )
+
+
+def layouts_for(config: ConfigDict, records: Any) -> Any:
+    """How a language model's config lays out the sequences of a `TokenSource`.
+
+    Records say how they were laid out. Of theirs the config may read fewer levels of sound; where either has no text
+    ids, the other may.
+
+    Raises:
+        ValueError: the config lays out clips otherwise.
+    """
+    from videopoet_jax.sequence import Layouts
+
+    ours, theirs = layouts_of(config), Layouts.from_dict(records.meta["layouts"])
+    pieces = ours.vocabulary.text_pieces, theirs.vocabulary.text_pieces
+    named = {"moving_digits": "moving_digits", "video": "folder"}  # `<source:…>` → data.source
+    agree = {  # key → the config's value, that of the records
+        "data.spatial_stride": (ours.spatial_stride, theirs.spatial_stride),
+        "model.visual_codes": (ours.vocabulary.visual_codes, theirs.vocabulary.visual_codes),
+        "model.text_pieces": pieces if all(pieces) else (0, 0),
+        "data.audio_levels": (ours.audio_levels, min(ours.audio_levels, theirs.audio_levels)),
+        "data.source": (named[ours.source], named[theirs.source]),
+        "data.text_length": (ours.text_lengths[-1], theirs.text_lengths[-1]),
+    }
+    for key, (value, made) in agree.items():
+        if value != made:
+            raise ValueError(
+                f"{key} {value}: the records in {records.directory} were made with {made}; --set {key}={made}, or make "
+                f"them anew with `videopoet data prepare`."
+            )
+    return ours

@@ -56,7 +56,8 @@ class Stream(NamedTuple):
 class Part(NamedTuple):
     """What batches of one shape are made of; `weight` is its share of the batches, relative to the others'.
 
-    A row is an example of one of the streams, or what `blend` makes of all their examples; `name` says what that is.
+    A row is an example of one of the streams, or what `blend` makes of all their examples; `name` says what that is, or
+    of what it is made: a run goes on with no other.
     """
 
     streams: Sequence[Stream]
@@ -141,6 +142,19 @@ def _batches(
     return own.batch(size // processes, drop_remainder=True)
 
 
+def _change(before: Any, now: Any, place: str = "data") -> str:
+    """What differs first: `[{"seed": 0, "name": "a"}], [{"seed": 1, "name": "b"}] → data[0].seed 0 → 1`"""
+    if isinstance(before, list) and isinstance(now, list):
+        if len(before) != len(now):
+            return f"{place}, entries {len(before)} → {len(now)}"
+        found = [(f"{place}[{number}]", *pair) for number, pair in enumerate(zip(before, now, strict=True))]
+    elif isinstance(before, dict) and isinstance(now, dict):
+        found = [(f"{place}.{key}", before.get(key), now.get(key)) for key in {**before, **now}]
+    else:
+        return f"{place} {before!r} → {now!r}"
+    return next(_change(old, new, name) for name, old, new in found if old != new)
+
+
 class Loader:
     """An endless iterator over batches that can say where it is, and be set there again."""
 
@@ -178,8 +192,8 @@ class Loader:
         """
         if state["spec"] != self._spec:
             raise ValueError(
-                f"data of the checkpoint {state['spec']} and of this run {self._spec}: must be the same to go on; "
-                f"use the same sources, batch sizes and seed, or start in another folder."
+                f"{_change(state['spec'], self._spec)}: the checkpoint's data and this run's must be the same to go "
+                f"on; use the same records, sources, batch sizes and seed, or start in another folder."
             )
         self._iterator.set_state({"next_index": state["next_batch"]})
         self._next = state["next_batch"]

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from videopoet_jax.data.features import TASK_FEATURES, features_of
 from videopoet_jax.data.shuffle import shuffled
-from videopoet_jax.data.task_batches import kinds_of
+from videopoet_jax.data.task_batches import Damage, kinds_of, taken
 from videopoet_jax.data.token_records import TokenSource
 from videopoet_jax.sequence import MIXTURES, TASKS, Layouts, assemble, load_plugins
 from videopoet_jax.sequence.vocabulary import TEXT_OFFSET
@@ -47,17 +47,26 @@ def records(split: str) -> Path:
 
 
 def examples(task: str, split: str, seed: int | None) -> Iterator[dict[str, np.ndarray]]:
-    """The features of every record that does for a task, once; in an order of the seed's."""
+    """The features of every record that does for a task, once; in an order of the seed's.
+
+    A damaged one is told of and passed over.
+
+    Raises:
+        RecordError: more than `task_batches.MOST_DAMAGED` of all records are damaged, or all that do for the task.
+    """
     source = TokenSource(records(split))
     kinds = kinds_of(source.index, source.meta["keys"], {task: 1.0}, Layouts.from_dict(source.meta["layouts"]))
     places = [(kind.layout, int(number)) for kind in kinds for number in kind.records]
     places.sort(key=lambda place: place[1])
+    damage, made = Damage(len(source)), 0
     for place in range(len(places)):
         layout, number = places[place if seed is None else shuffled(place, len(places), seed)]
-        record = source[number]
-        wanted = {key: record[key] for key in layout.task.keys(sound=bool(layout.grid.audio_levels))}
-        wanted |= {n: record[n][: layout.text_length] for n in ("text_ids", "text_mask") if n in record}
-        yield features_of(layout, assemble(layout, wanted))
+        example = damage.example(source, number, lambda record, layout=layout: assemble(layout, taken(layout, record)))
+        if example is not None:
+            made += 1
+            yield features_of(layout, example)
+    if not made:
+        raise damage.none_left(len(places), f"task {task}")
 
 
 def dataset(split: str, shuffle_files: bool, seed: int | None = None, *, task: str) -> tf.data.Dataset:

@@ -42,14 +42,27 @@ class Kind(NamedTuple):
 class Damage:
     """Records that could not be read, or hold what no record of theirs may; each is told of once.
 
-    Raises:
-        RecordError: by `add`, once more than `MOST_DAMAGED` of all records (one at least) are damaged.
+    Every process counts those that it has read itself.
     """
 
     def __init__(self, records: int) -> None:
         self.records, self.numbers = records, set()
+        self.last: Exception | None = None
 
-    def add(self, number: int, error: Exception) -> None:
+    def example(self, source: Any, number: int, make: Callable[[Example], Example]) -> Example | None:
+        """What `make` makes of a record; None if it is damaged.
+
+        Raises:
+            RecordError: more than `MOST_DAMAGED` of all records (one at least) are damaged.
+        """
+        try:
+            return make(source[number])
+        except ValueError as error:  # a RecordError, or codes that the layout does not take
+            self._add(number, error)
+        return None
+
+    def _add(self, number: int, error: Exception) -> None:
+        self.last = error
         if number in self.numbers:
             return
         self.numbers.add(number)
@@ -60,27 +73,42 @@ class Damage:
                 f"over; the last: {error}"
             ) from error
 
+    def none_left(self, records: int, what: str) -> RecordError:
+        """That none of some records is whole: `what` says which."""
+        return RecordError(
+            f"{what}: none of its {records} records is whole; leave the task out, or make them anew; the last: "
+            f"{self.last}"
+        )
+
 
 class Examples:
     """A kind's records as examples. In place of a damaged one comes the next that is not, so a run that goes on passes
-    over the same ones."""
+    over the same ones.
+
+    Raises:
+        RecordError: when one is asked for and none is whole; as `Damage`.
+    """
 
     def __init__(
-        self, source: Any, numbers: Int[np.ndarray, " n"], make: Callable[[Example], Example], damage: Damage
+        self,
+        source: Any,
+        numbers: Int[np.ndarray, " n"],
+        make: Callable[[Example], Example],
+        damage: Damage,
+        what: str,
     ) -> None:
-        self._source, self._numbers, self._make, self._damage = source, numbers, make, damage
+        self._source, self._numbers, self._make = source, numbers, make
+        self._damage, self._what = damage, what
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> Example:
-        while True:
-            number = int(self._numbers[index % len(self)])
-            try:
-                return self._make(self._source[number])
-            except ValueError as error:  # a RecordError, or codes that the layout does not take
-                self._damage.add(number, error)
-                index += 1
+        for place in range(index, index + len(self)):
+            example = self._damage.example(self._source, int(self._numbers[place % len(self)]), self._make)
+            if example is not None:
+                return example
+        raise self._damage.none_left(len(self), self._what)
 
     def __repr__(self) -> str:
         return f"{self._source!r}[{len(self)}]"
@@ -149,17 +177,24 @@ def _kinds_of_task(
     return [Kind(layout, numbers, rate * len(numbers) / total) for layout, numbers in found]
 
 
+def taken(layout: Layout, record: Example) -> Example:
+    """What a layout takes of a record: codes, and its text, of which one that is too long keeps its `</s>`.
+
+    pieces `9 8 7 6 1`, three slots → `9 8 1`
+    """
+    found = {key: record[key] for key in layout.task.keys(sound=bool(layout.grid.audio_levels)) if key in record}
+    slots, count = layout.text_length, int(np.sum(record.get("text_mask", 0)))
+    kept = np.r_[: slots - 1, count - 1] if count > slots else np.s_[:slots]
+    return found | {name: np.asarray(record[name])[kept] for name in TEXTS if name in record}
+
+
 def example_of(
     layout: Layout, length: int, text_length: int, constants: Mapping[str, np.ndarray]
 ) -> Callable[[Example], Example]:
     """A record → its example, padded to the length and the text slots of its group; of `constants` what it lacks."""
-    keys = layout.task.keys(sound=bool(layout.grid.audio_levels))
 
     def make(record: Example) -> Example:
-        wanted = {key: record[key] for key in keys if key in record}
-        texts = [name for name in TEXTS if name in record]
-        wanted |= {name: np.asarray(record[name])[: layout.text_length] for name in texts}
-        example = assemble(layout, wanted)
+        example = assemble(layout, taken(layout, record))
         sizes = {name: length for name in ("ids", "table", "positions", "weights", "valid")}
         sizes |= {name: text_length for name in TEXTS}
         filled = {name: padded(value, sizes[name]) if name in sizes else value for name, value in example.items()}
@@ -191,11 +226,12 @@ def task_batches(
         options: of `loader.mixture`.
     """
     kinds, damage = kinds_of(source.index, source.meta["keys"], rates, layouts), Damage(len(source))
+    records = f"records {source.digest}"  # in the loader's state: of others none goes on
 
     def stream(kind: Kind, weight: float, length: int, text_length: int, place: str) -> Stream:
         make = example_of(kind.layout, length, text_length, constants(text_length))
         name = f"{kind.layout.task.name}, {kind.layout.length} tokens {place}"
-        return Stream(Examples(source, kind.records, make, damage), weight, name=name)
+        return Stream(Examples(source, kind.records, make, damage, _told(kind.layout)), weight, name=name)
 
     if packing:
         text_length = max(kind.layout.text_length for kind in kinds)
@@ -206,14 +242,20 @@ def task_batches(
             stream(kind, weight, length, text_length, f"in rows of {packing}")
             for kind, weight, length in zip(kinds, weights, lengths, strict=True)
         ]
-        name = f"{len(turn)} rows, CRC-32 {zlib.crc32(repr(turn).encode()):08x}"
+        name = f"{len(turn)} rows, CRC-32 {zlib.crc32(repr(turn).encode()):08x}, {records}"
         blend = functools.partial(PackedRows, turn, packing)
         return mixture([Part(streams, 1.0, rows(packing), blend, name)], seed=seed, **options)
     parts = []
     for length, text_length, members in _groups(kinds, most_groups):
         streams = [stream(kind, kind.rate, length, text_length, f"of {length}") for kind in members]
-        parts.append(Part(streams, sum(kind.rate for kind in members), rows(length)))
+        parts.append(Part(streams, sum(kind.rate for kind in members), rows(length), name=records))
     return mixture(parts, seed=seed, **options)
+
+
+def _told(layout: Layout) -> str:
+    """`task text_to_video, 17×128×128`"""
+    grid = layout.grid
+    return f"task {layout.task.name}, {grid.frames}×{grid.height}×{grid.width}"
 
 
 def _groups(kinds: Sequence[Kind], most_groups: int) -> Iterator[tuple[int, int, list[Kind]]]:

@@ -206,6 +206,11 @@ class TokenSource:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != file["sha256"]:
                     raise RecordError(f"{path}: its SHA-256 is not the one in {META}; copy or tokenize it again.")
 
+    @property
+    def digest(self) -> str:
+        """Of the files' digests, as they are written down: equal for equal records, wherever they lie."""
+        return "sha256:" + hashlib.sha256(" ".join(file["sha256"] for file in self.files).encode()).hexdigest()
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
