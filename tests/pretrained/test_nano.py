@@ -5,6 +5,7 @@ import json
 import pytest
 
 from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.lm.language_model import EARLIER
 from videopoet_jax.pretrained import check_digests, resolve
 
 PARTS = ("video_tokenizer", "audio_tokenizer", "text_encoder", "lm")
@@ -18,7 +19,8 @@ def shipped(part):
 def test_the_weights_are_of_the_config_in_the_recipe(part):
     wanted = json.loads(json.dumps(load_config(f"{part}:nano").model.to_dict()))  # tuples become lists
     wanted.pop("dtype", None)  # of the computation: the loader's choice
-    held = {"denoise": False, **shipped(part)}  # the audio tokenizer is from before there was a choice
+    before = {"denoise": False, **json.loads(json.dumps(EARLIER))}  # what there was before there was a choice
+    held = {**before, **shipped(part)}
     assert {name: held[name] for name in wanted} == wanted
 
 
