@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from videopoet_jax.configs.lm import get_config
 
-from videopoet_jax.layers.masks import prefix_mask
+from videopoet_jax.layers.masks import prefix_visible
 from videopoet_jax.lm.flops import layer_params, step_flops, visible_pairs
 from videopoet_jax.lm.loss import heads, token_totals
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
@@ -31,7 +31,7 @@ def test_the_example_of_the_docstring(tiny):
 
 @pytest.mark.parametrize("prefix, length", [(0, 5), (2, 4), (7, 7), (3, 40)])
 def test_pairs_are_those_of_the_mask(prefix, length):
-    mask = prefix_mask(jnp.array([[prefix]]), jnp.ones((1, length), bool), 0, length)
+    mask = prefix_visible(jnp.array([[prefix]]), jnp.ones((1, length), bool), 0, length).dense()
     assert visible_pairs(prefix, length) == int(mask.sum())
 
 
