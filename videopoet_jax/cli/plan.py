@@ -18,7 +18,8 @@ GIB = 2**30
 @click.option("--task", default="text_to_video", show_default=True, help="Whose sequences fill the batch.")
 @click.option("--json", "report", type=click.Path(dir_okay=False, path_type=Path), is_flag=False, flag_value="-",
               help="Write the figures here; alone or with -: to the terminal, in place of the table.")  # fmt: skip
-def command(spec, overrides, topology, slices, task, report) -> None:
+@click.option("--hlo", type=click.Path(dir_okay=False, path_type=Path), help="Write the compiled program's text here.")
+def command(spec, overrides, topology, slices, task, report, hlo) -> None:
     """Compile a language model's training step for a TPU slice; print memory, operations, collectives, time and MFU.
 
     Needs no TPU: the extra `tpu` brings their compiler. 8 B parameters take some minutes.
@@ -29,8 +30,10 @@ def command(spec, overrides, topology, slices, task, report) -> None:
     config = load_config(spec, overrides, needs=("model_type", "model", "data", "train", "mesh"))
     if config.model_type != "videopoet_lm":
         raise ValueError(f"--config {spec}: a {config.model_type}; a language model's is planned, such as lm:8b.")
-    figures = plan(config, topology, slices, task)
+    figures, program = plan(config, topology, slices, task)
     figures = {"config": spec, **figures}
+    if hlo:
+        write_atomically(hlo, lambda path: path.write_text(program))
     text = json.dumps(figures, indent=1)
     if str(report) == "-":
         click.echo(text)
@@ -41,8 +44,8 @@ def command(spec, overrides, topology, slices, task, report) -> None:
         write_atomically(report, lambda path: path.write_text(text + "\n"))
 
 
-def plan(config, topology: str, slices: int, task: str) -> dict:
-    """The figures of a step on `slices` slices: see `table` for what they mean.
+def plan(config, topology: str, slices: int, task: str) -> tuple[dict, str]:
+    """The figures of a step on `slices` slices (see `table` for what they mean), and its program.
 
     Raises:
         ValueError: a topology that is none, a batch or a width that does not divide, a step that does not fit.
@@ -72,17 +75,15 @@ def plan(config, topology: str, slices: int, task: str) -> dict:
     compiled = compile_step(config, mesh, layout, rows)
     seconds = time.perf_counter() - start
     flops = step_flops(PrefixLM(**config.model), layout, rows)
-    pairs = flops.attention / max(1, flops.attention_dense)
-    program = read_program(
-        compiled.as_text(), share=shares_of_heads(config, layout, rows // shares), density=min(1.0, pairs + 0.05)
-    )
+    text = compiled.as_text()
+    program = read_program(text, share=shares_of_heads(config, layout, rows // shares), density=blocks_seen(layout))
     memory, chips = compiled.memory_analysis(), mesh.size
     found = forecast(program, place)
     by_kind: dict[str, float] = {}
     for times, collective in program.collectives():
         name = "network" if collective.kind == NETWORK else collective.kind
         by_kind[name] = by_kind.get(name, 0.0) + times * collective.bytes
-    return {
+    figures = {
         "topology": topology,
         "slices": slices,
         "chips": chips,
@@ -105,7 +106,8 @@ def plan(config, topology: str, slices: int, task: str) -> dict:
         "tokens_per_second": rows * layout.length / found.step,
         "mfu": flops.dense / chips / found.step / place.chip.flops,
         "compile_seconds": seconds,
-    }  # fmt: skip
+    }
+    return figures, text
 
 
 def layout_of(config, task: str):
@@ -188,6 +190,18 @@ def shares_of_heads(config, layout, rows: int):
         used = np.asarray(head.belongs(ids, tables)) & scored
         shares[f"score_{head.name}"] = np.mean([used[c * size : (c + 1) * size].any() for c in range(chunks)])
     return lambda scope: next((share for name, share in shares.items() if name in scope), 1.0)
+
+
+def blocks_seen(layout) -> float:
+    """Of all blocks of queries and keys, those that attention kernels look at: where any query sees any key."""
+    import numpy as np
+
+    from videopoet_jax.layers.attend import block_of
+
+    block = block_of(layout.length)
+    count = -(-layout.length // block)
+    farthest = np.maximum(layout.prefix_length, (np.arange(count) + 1) * block)
+    return float(np.mean(np.arange(count) * block < farthest[:, None]))
 
 
 def table(figures: dict) -> list[str]:

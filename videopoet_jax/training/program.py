@@ -196,12 +196,12 @@ def _sizes(shape: str) -> tuple[int, ...]:
 def _size(kind: str, dims: str) -> float:
     bits = re.fullmatch(r"[sfu]\D*(\d+).*", kind)
     width = _BYTES.get(kind, int(bits[1]) / 8 if bits else 4)
-    return width * math.prod(int(n) for n in dims.split(",") if n)
+    return float(width * math.prod(int(n) for n in dims.split(",") if n))
 
 
 def _memory(shape: str) -> float:
     """Bytes of the arrays that lie in main memory; `S(1)`, say, lie on the chip's own."""
-    return sum(_size(kind, dims) for kind, dims, layout in _ARRAY.findall(shape) if "S(" not in layout)
+    return sum((_size(kind, dims) for kind, dims, layout in _ARRAY.findall(shape) if "S(" not in layout), 0.0)
 
 
 def _operations(line: Instruction, shapes: Mapping[str, str], density: float) -> float:
