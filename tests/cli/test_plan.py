@@ -1,0 +1,94 @@
+"""`videopoet plan`: what it refuses anywhere; where libtpu is installed, a small step compiled for slices of v5e."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from videopoet_jax.cli.configuration import load_config
+from videopoet_jax.cli.main import main
+from videopoet_jax.cli.plan import blocks_seen, layout_of, shares_of_heads
+
+SMALL = ["model.depth=2", "model.width=256", "model.heads=2", "model.kv_heads=2", "model.mlp=512", "model.text_dim=128",
+         "model.visual_codes=1024", "model.audio_levels=1", "data.audio_levels=1", "data.tokens=0"]  # fmt: skip
+needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+
+
+def options(*more):
+    return [word for value in (*SMALL, *more) for word in ("--set", value)]
+
+
+def test_heads_are_used_in_the_chunks_that_hold_their_tokens():
+    config = load_config("lm:300m", ())
+    layout = layout_of(config, "text_to_video")
+    share = shares_of_heads(config, layout, 8)
+    chunks = -(-layout.length // 128)
+    video = next(s for s in layout.segments if s.kind == "video")
+    touched = (video.stop - 2) // 128 - (video.start - 1) // 128 + 1
+    assert share("jit(x)/score_video/dot") == touched / chunks
+    assert 0 < share("score_audio_3") < 0.3 and 0 < share("score_special") < 0.5
+    assert share("layers/mlp") == 1.0
+
+
+def test_blocks_that_somebody_sees():
+    class Layout:
+        prefix_length, length = 300, 512  # blocks of 512: one
+
+    assert blocks_seen(Layout) == 1.0
+    Layout.length = 4 * 1024
+    assert blocks_seen(Layout) == (1 + 2 + 3 + 4) / 16
+    Layout.prefix_length = 3000  # reaches into the third block
+    assert blocks_seen(Layout) == (3 + 3 + 3 + 4) / 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "lm:8b", "--topology", "v5p"], "KIND:AxB"),
+        (["--config", "video_tokenizer:base", "--topology", "v5e:4x4"], "a language model's is planned"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(capsys, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", *arguments])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and words in said and len(said.splitlines()) == 1
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_the_plan_of_a_small_step(tmp_path):
+    report = tmp_path / "plan.json"
+    arguments = ["--config", "lm:300m", "--topology", "v5e:4x4", *options("train.batch_size=32"), "--json", str(report)]
+    main(["plan", *arguments])
+    figures = json.loads(report.read_text())
+    assert figures["chips"] == 16 and figures["rows"] == 32
+    assert 0 < figures["mfu"] < 0.85 and figures["peak_bytes_per_chip"] < figures["hbm_bytes_per_chip"]
+    # Full rematerialisation: a third more, less what attention's blocks skip.
+    assert 1.0 < figures["program_flops_per_chip"] / figures["flops_per_chip"] < 1.5
+    assert set(figures["collectives"]) & {"all-gather", "all-reduce"}
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_without_recomputation_a_program_does_what_the_model_asks_for(tmp_path):
+    report = tmp_path / "plan.json"
+    arguments = options("train.batch_size=16", "model.remat=none", "model.text_pieces=0")
+    main(["plan", "--config", "lm:300m", "--topology", "v5e:4x4", *arguments, "--json", str(report)])
+    figures = json.loads(report.read_text())
+    # The loss computes its logits again: one product in three of the tables' more.
+    assert figures["program_flops_per_chip"] == pytest.approx(figures["flops_per_chip"], rel=0.25)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_what_crosses_the_network_does_not_grow_with_the_slices(tmp_path):
+    sent = []
+    for slices in (2, 4, 8):
+        report = tmp_path / f"{slices}.json"
+        rows = options(f"train.batch_size={16 * slices}")
+        arguments = ["--config", "lm:300m", "--topology", "v5e:4x4", "--slices", str(slices), *rows]
+        main(["plan", *arguments, "--json", str(report)])
+        sent.append(json.loads(report.read_text())["collectives"]["network"])
+    np.testing.assert_allclose(sent, sent[0], rtol=0.02)
