@@ -156,8 +156,8 @@ def rows_of(config: ConfigDict, length: int) -> int:
 
     from videopoet_jax.data.grouping import rows
 
-    share = jax.device_count() if jax.default_backend() != "cpu" else jax.process_count()
-    return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
+    tokens = config.data.tokens
+    return rows(tokens, length, jax.device_count()) if tokens else config.train.batch_size
 
 
 def rates_of(config: ConfigDict) -> dict[str, float]:
