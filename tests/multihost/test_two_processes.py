@@ -1,5 +1,8 @@
 """Two processes on loopback train as one: same parameters, one set of checkpoints, one step to stop after."""
 
+import itertools
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +11,7 @@ import time
 from pathlib import Path
 
 import jax
+import many_tasks
 import numpy as np
 import pytest
 from tiny_model import train
@@ -16,13 +20,17 @@ from videopoet_jax.parallel import make_mesh
 from videopoet_jax.training.signals import STOPPED
 
 PROCESS = Path(__file__).with_name("run_process.py")
-PATIENCE = 240  # seconds
+PATIENCE = 900  # seconds
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def start(workdir, steps):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     workdir.mkdir(exist_ok=True)
     command = [sys.executable, str(PROCESS), str(port)]
     return [
@@ -70,3 +78,22 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path, number
     assert codes == [STOPPED, STOPPED], said
     [last] = {int(line.split("step ")[1].split()[0]) for line in said[0].splitlines() if line.startswith("stopped:")}
     assert last == steps_saved(tmp_path / "run")[-1]
+
+
+def test_two_processes_read_a_thousand_batches_of_records_as_one_does(tmp_path):
+    """Each its own rows, whatever the order of its hashes, and gone on with after a stop; in groups, and packed."""
+    steps, stop, port, source = 1_000, 437, free_port(), many_tasks.written(tmp_path / "records")
+    processes = []
+    for number in range(2):
+        command = [many_tasks.__file__, source.directory, port, number, steps, stop, tmp_path / f"rows-{number}"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": str(number + 1)}
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, (PROCESS.parents[2], *filter(None, sys.path))))
+        processes.append(
+            subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True, env=environment)
+        )
+    codes, said = end(processes)
+    assert codes == [0, 0], said
+    rows = [(tmp_path / f"rows-{number}").read_text().splitlines() for number in range(2)]
+    together = [json.loads(first) + json.loads(second) for first, second in zip(*rows, strict=True)]
+    one = [many_tasks.digests(many_tasks.batches(source, tokens=800, packing=n), steps) for n in (0, 400)]
+    assert together == list(itertools.chain(*one)) and len(together) == 2 * steps
