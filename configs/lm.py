@@ -73,7 +73,8 @@ def _paper() -> ConfigDict:
                 text_length=64,  # [VP]
                 text_buckets=(16, 32),  # ours: captions that fit into fewer slots take no more
                 embeddings="",  # "float16" or "float32": records keep what T5 makes of captions, and no step runs it
-                tokens=0,  # ours: of a step, in as many rows as hold them; 0: train.batch_size rows of any length
+                # ours: of a step, in as many rows as hold them, [VP]'s 1,024 of text to video; 0: train.batch_size rows
+                tokens=1024 * 1792,
                 groups=24,  # ours: shapes of batches at most, each compiled; all tasks in five sizes then pad 0.9 %
                 packing=0,  # ours: tokens of a row that several sequences share, all rows of one shape; 0: groups
                 mixture="",  # a name of sequence/mixtures.py, in place of `tasks`
@@ -87,7 +88,7 @@ def _paper() -> ConfigDict:
                 ),
             ),
             train=dict(
-                batch_size=1024,  # [VP] ablation
+                batch_size=1024,  # [VP] ablation; where data.tokens is 0
                 steps=300_000,  # [VP] ablation
                 learning_rate=1e-3,  # [VP] ablation
                 warmup_steps=5_000,  # ours, like all below
@@ -154,6 +155,7 @@ def get_config(arg: str = "nano") -> ConfigDict:
         )
         c.loss.z_coefficient = 0.0
         c.data.update(height=64, width=64, audio_levels=1, text_length=16, text_buckets=(), silence=True)
+        c.data.tokens = 0  # a batch is small whatever it holds
         # Muon: on nano AdamW needs one and a half times the steps to the same loss.
         c.train.update(
             optimizer="muon", batch_size=32, steps=2_200, learning_rate=4e-3, warmup_steps=100, ema_decay=0.99

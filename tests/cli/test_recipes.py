@@ -8,12 +8,12 @@ import pytest
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
 from videopoet_jax.cli.recipes import recipe_for
-from videopoet_jax.cli.recipes_of_language import layouts_for, layouts_of
+from videopoet_jax.cli.recipes_of_language import layouts_for, layouts_of, rows_of
 from videopoet_jax.cli.train import Run
 from videopoet_jax.data.media import read_image
 from videopoet_jax.data.token_records import TokenSource, TokenWriter
 from videopoet_jax.pretrained import resolve
-from videopoet_jax.sequence import get_task
+from videopoet_jax.sequence import TASKS, get_task
 
 
 @pytest.mark.parametrize(("order", "runs"), [("levels", [(0, 1), (1, 1)]), ("frames", [(0, 2)])])
@@ -22,6 +22,25 @@ def test_a_config_names_the_order_of_sound(order, runs):
     layouts = layouts_of(config)
     layout = layouts.layout(get_task("unconditional"), layouts.grid(17, 64, 64))
     assert [(s.level, s.levels) for s in layout.segments if s.kind == "audio"] == runs
+
+
+@pytest.mark.parametrize("size", ["300m", "1b", "8b"])
+def test_a_step_of_the_papers_sizes_has_as_many_tokens_whatever_its_task(size):
+    """1,024 rows of text to video of 17 frames 128×128 with sound, as in the paper's ablation."""
+    config = load_config(f"lm:{size}")
+    layouts, devices = layouts_of(config), jax.device_count()
+    video = layouts.layout(get_task("text_to_video"), layouts.grid(17, 128, 128)).length
+    assert (video, rows_of(config, video)) == (1_779, 1_024)
+    for task in TASKS.values():
+        for frames, height, width in ((17, 128, 128), (41, 224, 128)):
+            length = layouts.layout(task, layouts.grid(frames, height, width)).length
+            rows = rows_of(config, length)
+            assert rows % devices == 0 and config.data.tokens - devices * length < rows * length <= config.data.tokens
+
+
+def test_a_step_of_a_small_model_has_as_many_rows_whatever_its_task():
+    for size, rows in (("nano", 32), ("local", 8)):
+        assert {rows_of(load_config(f"lm:{size}"), length) for length in (90, 430)} == {rows}
 
 
 @pytest.mark.parametrize(("change", "words"), [("data.num_frames=16", "16: .* --set data.num_frames=17"),

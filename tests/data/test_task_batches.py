@@ -6,23 +6,14 @@ import itertools
 import json
 
 import numpy as np
+import padding
 import pytest
+from many_tasks import INDEX, VIEWS, batches, layouts, written
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
 from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter, index_of
-from videopoet_jax.sequence import TASKS, Grid, Layouts, Vocabulary, assemble, disassemble, get_task
-
-VOCABULARY = Vocabulary(visual_codes=2**18, audio_levels=4, text_pieces=100)
-
-
-def layouts(levels=1, text_lengths=(4, 8), stride=16):
-    return Layouts(VOCABULARY, stride, levels, "levels", "video", text_lengths)
-
-
-VIEWS = ("video", "last_frame", "inpainting", "outpainting", "editing", "structure")
-#        latents rows columns sound pieces
-INDEX = np.array([(5, 2, 1, 106, 3), (5, 2, 1, 106, 7), (5, 2, 1, 0, 0), (2, 2, 1, 31, 4), (5, 1, 1, 0, 5)], np.int32)
+from videopoet_jax.sequence import TASKS, Grid, assemble, disassemble, get_task
 
 
 def summary(kinds):
@@ -88,38 +79,9 @@ def test_what_cannot_be_made_is_named(index, keys, rates, words):
         kinds_of(index, keys, {name: float(rate) for name, rate in rates.items()}, layouts())
 
 
-def record(number):
-    rng, (latents, rows, columns, frames, pieces) = np.random.default_rng(number), INDEX[number % len(INDEX)]
-    sizes = {key: (1 if key == "last_frame" else latents, rows, columns) for key in VIEWS}
-    codes = {key: rng.integers(0, 2**18, size, np.int32) for key, size in sizes.items()}
-    codes |= {"audio": rng.integers(0, 1024, (frames, 1), np.int32)} if frames else {}
-    text = {"text_ids": rng.integers(2, 100, 8) * (np.arange(8) < pieces), "text_mask": np.arange(8) < pieces}
-    return codes | (text | {"caption": f"record {number}"} if pieces else {})
-
-
-def written(directory, first=0):
-    """Forty records; those from another multiple of five on are others of the same sizes."""
-    with TokenWriter(directory, {"keys": list(VIEWS)}) as writer:
-        for number in range(first, first + 40):
-            writer.write(record(number))
-    return TokenSource(directory)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return written(tmp_path_factory.mktemp("records") / "tokens")
-
-
-def blank(slots):
-    return {"empty_text_ids": np.arange(slots) == 0, "empty_text_mask": np.arange(slots) == 0}
-
-
-def batches(source, rates=None, most_groups=6, tokens=2_000, **options):
-    rates = dict.fromkeys(TASKS, 1.0) if rates is None else rates
-    rows = functools.partial(lambda length: tokens // length // 2 * 2)
-    return task_batches(
-        source, rates, layouts(), most_groups=most_groups, rows=rows, constants=blank, seed=0, **options
-    )
 
 
 def test_the_index_says_what_the_records_are(source):
@@ -286,9 +248,10 @@ def test_other_records_of_the_same_sizes_are_refused_and_a_copy_is_not(source, t
 
 
 @pytest.mark.parametrize("packing", [0, 400])
-@pytest.mark.parametrize(("count", "stop"), [(60, 23), pytest.param(1_000, 437, marks=pytest.mark.slow)])
-def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, count, stop, packing):
-    """To the byte; hosts draw the same group, or rows, without talking, and each makes its own rows."""
+def test_batches_are_the_same_in_every_run_after_a_stop_and_on_two_hosts(source, packing):
+    """To the byte; hosts draw the same group, or rows, without talking, and each makes its own rows. A thousand batches
+    of two processes are in tests/multihost."""
+    count, stop = 60, 23
     made = functools.partial(batches, source, packing=packing)
     one = [digest(batch) for batch in itertools.islice(made(), count)]
     assert [digest(batch) for batch in itertools.islice(made(), count)] == one
@@ -306,9 +269,19 @@ def digest(batch):
     return hashlib.sha256(b"".join(batch[name].tobytes() for name in sorted(batch))).hexdigest()
 
 
+@pytest.mark.parametrize("mixture", ["clips_then", "pictures_first"])
+def test_hardly_any_padding_in_2000_steps_of_the_mixtures(mixture):
+    """Pictures and clips of 17 and 41 frames, square and portrait, half without sound."""
+    padded = computed = 0
+    for length, lengths, _ in padding.schedule(mixture, 2_000, tokens=12_288, multiple=1):
+        computed += length * len(lengths)
+        padded += int((length - lengths).sum())
+    assert padded / computed < 0.01
+
+
 @pytest.mark.parametrize("most_groups, share", [(24, 0.01), (32, 0.005)])
 def test_hardly_any_padding_at_the_papers_layouts(most_groups, share):
-    """Of 2,000 steps of all tasks, pictures and clips of 17 and 41 frames, square and portrait, some without sound."""
+    """The same of batches as training has them, every fortieth, of all tasks equally often."""
     rng = np.random.default_rng(0)
     sizes = np.array([(1, 16, 16), (5, 16, 16), (5, 28, 16), (11, 16, 16), (11, 28, 16)])[rng.integers(0, 5, 4_000)]
     frames = np.array([0, 106, 256])[np.searchsorted([2, 6], sizes[:, 0], side="right")] * rng.integers(0, 2, 4_000)

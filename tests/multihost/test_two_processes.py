@@ -3,6 +3,8 @@
 And when one of them is told to stop, fails, dies or is another's stranger, the other does not go on or wait for long.
 """
 
+import itertools
+import json
 import os
 import signal
 import socket
@@ -12,6 +14,7 @@ import time
 from pathlib import Path
 
 import jax
+import many_tasks
 import numpy as np
 import pytest
 from tiny_model import train
@@ -21,14 +24,18 @@ from videopoet_jax.parallel.processes import FAILED
 from videopoet_jax.training.signals import STOPPED
 
 PROCESS = Path(__file__).with_name("run_process.py")
-PATIENCE = 240  # seconds
+PATIENCE = 900  # seconds
 HEARTBEAT = 10  # seconds
 
 
-def start(workdir, steps, fault=""):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return free.getsockname()[1]
+
+
+def start(workdir, steps, fault=""):
+    address = f"127.0.0.1:{free_port()}"
     workdir.mkdir(exist_ok=True)
     known = {
         "JAX_COORDINATOR_ADDRESS": address,
@@ -154,3 +161,22 @@ def test_processes_that_read_with_other_vocabularies_do_not_begin(tmp_path):
     assert 0 not in codes
     assert "process 1 is not as process 0: vocabulary.text: digest 0 → digest 1; give all of them" in said[0], said
     assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_read_a_thousand_batches_of_records_as_one_does(tmp_path):
+    """Each its own rows, whatever the order of its hashes, and gone on with after a stop; in groups, and packed."""
+    steps, stop, port, source = 1_000, 437, free_port(), many_tasks.written(tmp_path / "records")
+    processes = []
+    for number in range(2):
+        command = [many_tasks.__file__, source.directory, port, number, steps, stop, tmp_path / f"rows-{number}"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": str(number + 1)}
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, (PROCESS.parents[2], *filter(None, sys.path))))
+        processes.append(
+            subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True, env=environment)
+        )
+    codes, said = end(processes)
+    assert codes == [0, 0], said
+    rows = [(tmp_path / f"rows-{number}").read_text().splitlines() for number in range(2)]
+    together = [json.loads(first) + json.loads(second) for first, second in zip(*rows, strict=True)]
+    one = [many_tasks.digests(many_tasks.batches(source, tokens=800, packing=n), steps) for n in (0, 400)]
+    assert together == list(itertools.chain(*one)) and len(together) == 2 * steps

@@ -202,8 +202,7 @@ def rows_of(config: ConfigDict, length: int) -> int:
     from videopoet_jax.data.grouping import rows
 
     within = config.mesh.tensor * config.mesh.sequence  # devices that share a row
-    share = jax.device_count() // within if jax.default_backend() != "cpu" else jax.process_count()
-    share *= config.train.accumulate
+    share = max(1, jax.device_count() // within) * config.train.accumulate
     return rows(config.data.tokens, length, share) if config.data.tokens else config.train.batch_size
 
 

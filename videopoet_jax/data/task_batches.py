@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 class Damage:
     """Records that could not be read, or hold what no record of theirs may; each is told of once.
 
-    Every process counts those that it has read itself.
+    Every process counts those that it has read itself since it started; the first with too many ends with an error.
     """
 
     def __init__(self, records: int) -> None:
@@ -82,8 +82,8 @@ class Damage:
 
 
 class Examples:
-    """A kind's records as examples. In place of a damaged one comes the next that is not, so a run that goes on passes
-    over the same ones.
+    """A kind's records as examples. In place of a damaged one comes the next that is not, twice in that epoch, so a run
+    that goes on passes over the same ones.
 
     Raises:
         RecordError: when one is asked for and none is whole; as `Damage`.
