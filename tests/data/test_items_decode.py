@@ -194,9 +194,9 @@ def test_memory_does_not_grow_with_the_film(minute):
 
 
 def test_windows_come_while_the_film_is_decoded(minute, monkeypatch):
-    from videopoet_jax.data import items
+    from videopoet_jax.data import film_windows
 
-    given, real = [], items.iterate_frames
-    monkeypatch.setattr(items, "iterate_frames", lambda *a, **k: (given.append(1) or f for f in real(*a, **k)))
+    given, real = [], film_windows.iterate_frames
+    monkeypatch.setattr(film_windows, "iterate_frames", lambda *a, **k: (given.append(1) or f for f in real(*a, **k)))
     assert len(list(itertools.islice(decode(Item("m", str(minute)), num_frames=17, **SIZE), 2))) == 2
     assert len(given) == 34

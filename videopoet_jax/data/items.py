@@ -11,7 +11,6 @@ decode(item, fps=8, num_frames=17, …)            →  windows of a film of 40 
 
 import os
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from videopoet_jax.data import clip_files, manifest, tfds_source, vizdoom_play
-from videopoet_jax.data.clip_store import from_pcm, to_pcm
-from videopoet_jax.data.item_windows import check_windows, example, stretch, windowed
-from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe, read_image
+from videopoet_jax.data.film_windows import film_windows
+from videopoet_jax.data.item_windows import check_windows, example, stretch
+from videopoet_jax.data.media import MediaError, Number, read_image
 from videopoet_jax.data.media_open import is_address
 
 _SEEN_BITS = 1 << 27  # 16 MB. With ten million lines one in 250 gets a number that it could do without
@@ -154,72 +153,16 @@ def decode(
             where a film is beyond the limits somewhere in the middle.
     """
     stride = check_windows(num_frames, stride)
+    sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate,
+             "stride": stride}  # fmt: skip
     if world := named(item.path):
-        sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate}
-        return world.windows(item.path, **sizes, stride=stride)
+        return world.windows(item.path, **sizes)
     if item.image:
         return _picture(item, fps, height, width, sample_rate)
-    return _windows(item, fps, height, width, num_frames, sample_rate, stride)
+    return film_windows(item.path, source=item.id, caption=item.caption, **sizes, start=item.start, end=item.end)
 
 
 def _picture(item, fps, height, width, sample_rate) -> Iterator[dict[str, Any]]:
     video = read_image(item.path, height=height, width=width)[None]
     silence = round(sample_rate / fps)
     yield example(video, silence, has_audio=False, caption=item.caption, name=item.id, source=item.id)
-
-
-def _windows(item, fps, height, width, num_frames, sample_rate, stride) -> Iterator[dict[str, Any]]:
-    sound = _Sound(item, sample_rate) if _is_heard(item) else None
-    frames = iterate_frames(item.path, fps=fps, height=height, width=width, start=item.start, end=item.end)
-    samples, what = round(num_frames * sample_rate / fps), f"{item.path} ({item.id} at {float(fps):g} frames a second)"
-    for window in windowed(frames, num_frames=num_frames, stride=stride, what=what):
-        begin = Fraction(item.start) + window.first / Fraction(fps)
-        yield example(
-            window.video,
-            sound.window(round(window.first * sample_rate / fps), samples) if sound else samples,
-            has_audio=sound is not None,
-            caption=item.caption,
-            name=item.id + stretch(begin, begin + num_frames / Fraction(fps)),
-            source=item.id,
-        )
-
-
-def _is_heard(item: Item) -> bool:
-    """Whether the item has sound that is not silence; sound that cannot be decoded is none."""
-    info = probe(item.path)
-    if not info.has_audio:
-        return False
-    end = item.end or (info.duration if info.duration > item.start else None)
-    try:
-        return not is_silent(item.path, start=item.start, end=end)
-    except MediaError:
-        return False
-
-
-class _Sound:
-    """The item's sound, read as far as the windows have come; they must ask in the order of time."""
-
-    def __init__(self, item: Item, sample_rate: int) -> None:
-        self._chunks = iterate_audio(item.path, sample_rate=sample_rate, start=item.start, end=item.end)
-        self._held, self._first = np.zeros(0, np.int16), 0  # the sample that `_held` begins with
-
-    def window(self, first: int, samples: int) -> np.ndarray:
-        """float32 samples from `first` on; silence where there is no sound any more."""
-        while self._first + len(self._held) < first + samples:
-            self._drop(first)
-            try:
-                chunk = next(self._chunks, None)
-            except MediaError:
-                chunk = None
-            if chunk is None:
-                break
-            self._held = np.concatenate([self._held, to_pcm(chunk)])  # 16 bits, as `ClipFolder` keeps it
-        self._drop(first)
-        wave = np.zeros(samples, np.float32)
-        piece = self._held[max(0, first - self._first) :][:samples]
-        wave[: len(piece)] = from_pcm(piece)
-        return wave
-
-    def _drop(self, first: int) -> None:
-        gone = min(len(self._held), max(0, first - self._first))
-        self._held, self._first = self._held[gone:], self._first + gone
