@@ -13,6 +13,8 @@ from videopoet_jax.data.clip_store import from_pcm, to_pcm
 from videopoet_jax.data.item_windows import example, stretch, windowed
 from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe
 
+_STILL = 10  # seconds of a frame that stands still become windows, and no more of it; ours
+
 
 def film_windows(
     path: str,
@@ -30,6 +32,8 @@ def film_windows(
 ) -> Iterator[dict[str, Any]]:
     """The windows of the film at `path` from `start` to `end` seconds, None for its end; the rest as in `items.decode`.
 
+    Where one frame of the file is shown for longer than ten seconds, no windows show it alone after that.
+
     Args:
         source: what the examples are of; their ids begin with it.
 
@@ -39,7 +43,8 @@ def film_windows(
     sound = _Sound(path, sample_rate, start, end) if _is_heard(path, start, end) else None
     frames = iterate_frames(path, fps=fps, height=height, width=width, start=start, end=end)
     samples, what = round(num_frames * sample_rate / fps), f"{path} ({source} at {float(fps):g} frames a second)"
-    for window in windowed(frames, num_frames=num_frames, stride=stride, what=what):
+    longest = round(_STILL * fps)
+    for window in windowed(frames, num_frames=num_frames, stride=stride, what=what, longest=longest):
         begin = Fraction(start) + window.first / Fraction(fps)
         yield example(
             window.video,
