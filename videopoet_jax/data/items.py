@@ -20,11 +20,12 @@ import numpy as np
 from videopoet_jax.data import clip_files, manifest, tfds_source, vizdoom_play
 from videopoet_jax.data.film_windows import film_windows
 from videopoet_jax.data.item_windows import check_windows, example, stretch
-from videopoet_jax.data.media import MediaError, Number, read_image
+from videopoet_jax.data.media import MediaError, Number, is_still, read_image
 from videopoet_jax.data.media_open import is_address
 
 _SEEN_BITS = 1 << 27  # 16 MB. With ten million lines one in 250 gets a number that it could do without
 _HASHES = 4
+_TEXTS = frozenset((".tsv", ".json", ".txt", ".ndjson", ".xlsx"))  # what may be meant for a manifest
 # What is no file, by the word before the colon: `addresses(name)` of its clips, `windows(address, …)` of one of them.
 _NAMED = {"tfds": tfds_source, "vizdoom": vizdoom_play}
 
@@ -34,7 +35,8 @@ class Item(NamedTuple):
 
     `id` is stable, unique in its source and relative to it: `b/a.mp4`, or `b/a.mp4@12.000-14.125` for a stretch;
     `path` is absolute; `start` and `end` are seconds, `end` None is the end of the film. A clip of a named source has
-    an address for both, and its caption comes with it.
+    an address for both, and its caption comes with it. `root` is the folder that the film must lie in, "" where any
+    place will do.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Item(NamedTuple):
     end: float | None = None
     caption: str = ""
     image: bool = False
+    root: str = ""
 
 
 def named(source: str | os.PathLike) -> Any | None:
@@ -51,7 +54,7 @@ def named(source: str | os.PathLike) -> Any | None:
     return _NAMED.get(world) if colon else None
 
 
-def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Item]:
+def items_of(source: str | os.PathLike, on_skip: Callable[[int, str], None] | None = None) -> Iterator[Item]:
     """The items of a folder, of a manifest (`.jsonl`, `.csv`, `.parquet`), the one that a film or picture is, or those
     of a named source.
 
@@ -75,9 +78,13 @@ def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = 
         raise FileNotFoundError(f"{source}: no such file or folder; check the path.")
     if path.is_dir():
         return _of_folder(path)
-    if path.suffix.lower() in manifest.SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in manifest.SUFFIXES:
         return _of_manifest(path, on_skip)
-    return iter([_item(path.parent, path.name, caption=clip_files.caption_of(path.parent, path.name, {}))])
+    if suffix in _TEXTS:
+        raise MediaError(f"{source}: no film; a manifest is a .jsonl, .csv or .parquet: convert it to one of these.")
+    item = _item(path.parent, path.name, caption=clip_files.caption_of(path.parent, path.name, {}))
+    return iter([item._replace(root="")])
 
 
 def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, caption: str = "") -> Item:
@@ -86,7 +93,7 @@ def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, c
     # A file's name may hold bytes that are no text; what is stored later must be.
     text = name.encode("utf-8", "backslashreplace").decode()
     caption = caption.encode("utf-8", "replace").decode()
-    return Item(text + part, os.path.join(root, name), start, end, caption, image)
+    return Item(text + part, os.path.join(root, name), start, end, caption, image, os.fspath(root))
 
 
 def _of_folder(root: Path) -> Iterator[Item]:
@@ -101,7 +108,7 @@ def _of_folder(root: Path) -> Iterator[Item]:
         raise MediaError(f"{root}: no videos and no pictures in it (mp4, mkv, webm, png, jpg …); put some there.")
 
 
-def _of_manifest(path: Path, on_skip: Callable[[str], None] | None) -> Iterator[Item]:
+def _of_manifest(path: Path, on_skip: Callable[[int, str], None] | None) -> Iterator[Item]:
     seen = _Seen()
     for entry in manifest.read_manifest(path, on_skip):
         item = _item(path.parent, entry.path, entry.start, entry.end, entry.caption)
@@ -139,8 +146,8 @@ def decode(
 
     They are those of `sources.ClipFolder` ("video" uint8 [t h w 3], "audio" float32 [s], "has_audio", "caption") and
     "id", the item's with the window's time in the film (`b/a.mp4@2.125-4.250`), and "source", the item's id alone.
-    A picture is one frame, without sound. "has_audio" is the same for all windows of an item: whether anything is to
-    be heard from its start to its end. Where the sound breaks off, silence follows.
+    A picture, or a GIF of one frame, is one frame, without sound. "has_audio" is the same for all windows of an item:
+    whether anything is to be heard from its start to its end. Where the sound breaks off, silence follows.
 
     Frames of a stretch are those that decoding from the film's beginning gives at those moments. So is its sound, but
     that it may be resampled at other moments between the old samples: it is in its place to half a sample.
@@ -149,17 +156,24 @@ def decode(
         stride: frames between the starts of windows, by default `num_frames`; frames left over at the end are dropped.
 
     Raises:
-        FileNotFoundError, MediaError: what cannot be read, or is too short for a window; after the windows before it
-            where a film is beyond the limits somewhere in the middle.
+        FileNotFoundError, MediaError: what cannot be read, leads out of its root by now, or is too short for a window;
+            after the windows before it where a film is beyond the limits somewhere in the middle.
     """
     stride = check_windows(num_frames, stride)
     sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate,
              "stride": stride}  # fmt: skip
     if world := named(item.path):
         return world.windows(item.path, **sizes)
-    if item.image:
+    check_place(item)
+    if item.image or is_still(item.path):
         return _picture(item, fps, height, width, sample_rate)
     return film_windows(item.path, source=item.id, caption=item.caption, **sizes, start=item.start, end=item.end)
+
+
+def check_place(item: Item) -> None:
+    """Raises where a link has taken the place of what was listed, and leads out of the root."""
+    if item.root and not clip_files.resolves_inside(Path(item.root), item.path):
+        raise MediaError(f"{item.path}: leads out of {item.root}; put the file itself there.")
 
 
 def _picture(item, fps, height, width, sample_rate) -> Iterator[dict[str, Any]]:

@@ -112,8 +112,9 @@ def iterate_frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames from `start` to before `end` (seconds), in memory that does not grow with the length of the video.
 
-    fps: None gives every stored frame; else see `retime`, and a frame that is shown again is the same array. height, width: see `fit`; one alone keeps the aspect.
-    A damaged stream gives what can be decoded. All frames have the size of the first.
+    fps: None gives every stored frame; else see `retime`, and a frame that is shown again is the same array. height,
+    width: see `fit`; one alone keeps the aspect. A damaged stream gives what can be decoded. All frames have
+    the size of the first.
 
     Raises:
         FileNotFoundError, MediaError: at once for the arguments, else where the file breaks a limit.
@@ -140,7 +141,8 @@ def _iterate(path, fps, height, width, start, end) -> Iterator[np.ndarray]:
         timed = _timed(decoded_from(container, stream, path, start, unshown), zero, period, path)
         if fps is not None:
             last = min(period, _LONGEST_LAST)
-            frames = retime(_without_gaps(timed, end, path), fps=fps, start=start, end=end, last=last, tolerance=tolerance)
+            timed = _without_gaps(timed, end, path)
+            frames = retime(timed, fps=fps, start=start, end=end, last=last, tolerance=tolerance)
         else:
             frames = _between(timed, start, end, tolerance)
         goal = shown = pixels = None
