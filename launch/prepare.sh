@@ -33,6 +33,10 @@ cd "$(dirname "$0")/.."
 NEEDED_MB=7000 COST="about 1.3 GB to download, 4.5 GB on disk (TensorFlow and Beam)"
 
 case "${1:-}" in
+    -h | --help)
+        sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' launch/prepare.sh
+        exit
+        ;;
     dask) runner=DaskRunner extra=dask ;;
     flink) runner=FlinkRunner extra=beam ;;
     spark) runner=SparkRunner extra=beam ;;

@@ -122,10 +122,15 @@ def test_killed_it_goes_on_and_other_rules_read_no_film(films, here, tmp_path, m
 
     others = tmp_path / "films"
     shutil.copytree(films, others)
-    (others / "still.mp4").write_bytes((films / "two.mp4").read_bytes())
     with pytest.raises(SystemExit):
         main(command(others, out))
-    assert f"{out}: begun with another input" in capsys.readouterr().err
+    assert f"{out}: begun with another SOURCE" in capsys.readouterr().err
+    main(command(others, tmp_path / "other"))
+    (others / "still.mp4").write_bytes((films / "two.mp4").read_bytes())
+    (others / "broken.mp4").write_bytes((films / "two.mp4").read_bytes())
+    with pytest.raises(SystemExit):
+        main(command(others, tmp_path / "other"))
+    assert "shard 2 was made of other items: 'still.mp4' has changed" in capsys.readouterr().err
 
 
 def test_a_worker_that_does_not_see_the_directory_says_so(tmp_path):
@@ -160,6 +165,53 @@ def test_rules_are_changed_one_by_one():
     changed = rules_of(("motion=0.001:", "caption=yes", "black=any", "sharpness=:9"))
     assert changed["motion"] == (0.001, None) and changed["caption"] is True and changed["sharpness"] == (None, 9.0)
     assert "black" not in changed and changed["duplicate"] is False
-    for wrong in ("motion", "motion=fast", "motion=1", "motion=a:b"):
-        with pytest.raises(ValueError, match=f"--rule {wrong}: FIELD=LOW:HIGH, FIELD=yes"):
+    for wrong, words in {
+        "motion": "no such field; use one of duration, motion",
+        "blakc=any": "no such field; use one of duration, motion",
+        "motion=fast": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
+        "motion=1": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
+        "motion=a:b": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
+        "motion=nan:": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
+        "motion=yes": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
+        "motion=2:1": "nothing is from 2 to 1; give the lower one first",
+        "caption=0:3": "yes, no or any is needed",
+    }.items():
+        with pytest.raises(ValueError, match=f"--rule {wrong}: {words}"):
             rules_of((wrong,))
+
+
+def test_a_manifest_that_data_prepare_would_refuse_is_refused_before_any_film_is_read(films, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            ["data", "curate", str(films), "--out-dir", str(tmp_path / "out"), "--manifest", str(tmp_path / "x.jsonl")]
+        )
+    assert f"x.jsonl: a manifest names films below itself; put it into {films}, or above" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_a_link_and_a_manifest_above_it_name_films_that_are_found(films, tmp_path):
+    (tmp_path / "link").symlink_to(films)
+    shutil.copytree(films, tmp_path / "a" / "films")
+    for source, manifest in ((tmp_path / "link", None), (tmp_path / "a" / "films", tmp_path / "a" / "m.jsonl")):
+        options = ["--manifest", str(manifest)] if manifest else []
+        main([*command(source, tmp_path / f"out{bool(manifest)}")[:-2], *options])
+        manifest = manifest or source / "curated.jsonl"
+        assert len(list(items_of(manifest))) == 2
+        manifest.unlink()
+
+
+def test_nothing_that_can_be_kept_is_told_with_its_reasons(films, tmp_path, capsys):
+    out, short = tmp_path / "out", tmp_path / "short"
+    with pytest.raises(SystemExit):
+        main(command(films, out, "--rule", "duration=9:"))
+    error = capsys.readouterr().err
+    assert "none of its 4 shots is kept: duration below 9 (4)" in error and "out.jsonl was not written" in error
+    assert not (films / "out.jsonl").exists() and (out / "report.json").is_file()
+    short.mkdir()
+    write_video(short / "three.mp4", render("train", 2, 0, num_frames=3).frames, fps=60)
+    with pytest.raises(SystemExit):
+        main(["data", "curate", str(short), "--out-dir", str(tmp_path / "of_short")])
+    assert "1 of 1 items could not be read" in (error := capsys.readouterr().err)
+    assert "three.mp4: no shot of it lasts 0.125 s; give a longer one" in error
+    (failure,) = (json.loads(line) for line in (tmp_path / "of_short" / "failures.jsonl").read_text().splitlines())
+    assert failure["id"] == "three.mp4"

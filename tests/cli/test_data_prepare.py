@@ -1,5 +1,6 @@
 """`videopoet data prepare` on real files: any source, broken files too, stopped and gone on with, and on Beam."""
 
+import errno
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 from videopoet_jax.cli.data_worker import Worker
 from videopoet_jax.cli.main import main
+from videopoet_jax.cli.tokenize_clips import TokenizeClips
 from videopoet_jax.data.media import write_image, write_video
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.data.token_records import TokenSource
@@ -39,6 +41,10 @@ def prepare(films, out, *options):
 def whole(films, tmp_path_factory):
     out = tmp_path_factory.mktemp("records") / "whole"
     return prepare(films, out)
+
+
+def captions(source):
+    return [source[i]["caption"] for i in range(len(source))]
 
 
 def bytes_of(directory):
@@ -75,13 +81,71 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(films, whole, tmp_path
     before = (tmp_path / "records" / "00000.array_record").stat().st_mtime_ns
     with pytest.raises(SystemExit):
         prepare(films, tmp_path / "records", "--shard-size", "3")
-    assert "begun with another input, models or settings" in capsys.readouterr().err
+    assert "records: begun with another --shard-size (2, now 3); go on with that, choose" in capsys.readouterr().err
     prepare(films, tmp_path / "records")
     assert (tmp_path / "records" / "00000.array_record").stat().st_mtime_ns == before
     assert bytes_of(tmp_path / "records") == bytes_of(whole.directory)
+    capsys.readouterr()
+    prepare(films, tmp_path / "records")
+    words = "already whole: 5 records, 1 items could not be read (failures.jsonl); --retry-failures reads them again\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'records'}: {words}"
+    assert (tmp_path / "records" / "00000.array_record").stat().st_mtime_ns == before
+
+
+def test_a_film_that_is_mended_joins_the_others(films, whole, tmp_path, capsys):
+    """Films of the first try: two broken ones of four, then too many, then one mended, then both."""
+    root, out = tmp_path / "films", tmp_path / "records"
+    root.mkdir()
+    for name in ("0.mp4", "1.mp4", "2.mp4"):
+        shutil.copy(films / name, root / name)
+    (root / "1.mp4").write_bytes((films / "1.mp4").read_bytes()[:500])
+    lines = [{"path": name, "caption": name[0]} for name in ("0.mp4", "1.mp4", "none.mp4", "2.mp4")]
+    (root / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(SystemExit):
-        prepare(films, tmp_path / "records")
-    assert "not an empty directory" in capsys.readouterr().err
+        prepare(root / "m.jsonl", out, "--most-failures", "0.4")
+    assert "2 of 4 items could not be read, at most 40% may be; the first: " in capsys.readouterr().err
+    failed = [json.loads(line)["id"] for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert failed == ["m.jsonl, line 3", "1.mp4"]
+    assert captions(prepare(root / "m.jsonl", out)) == ["0", "0", "2"]
+    assert "wrote" in (said := capsys.readouterr().out) and "3 records, 2 items could not be read" in said
+    shutil.copy(films / "1.mp4", root / "1.mp4")
+    with pytest.raises(SystemExit):
+        prepare(root / "m.jsonl", out)
+    assert "finished, and made of another input" in capsys.readouterr().err
+    assert captions(prepare(root / "m.jsonl", out, "--retry-failures")) == ["0", "0", "1", "2"]
+    shutil.copy(films / "2.mp4", root / "0.mp4")
+    with pytest.raises(SystemExit):
+        prepare(root / "m.jsonl", out, "--retry-failures")
+    assert "shard 0 was made of other items: '0.mp4' has changed" in capsys.readouterr().err
+
+
+def test_an_error_nobody_foresaw_costs_its_film_alone_and_a_disks_costs_none(films, tmp_path, monkeypatch, capsys):
+    root, shown = tmp_path / "films", TokenizeClips.shown
+    root.mkdir()
+    for name in ("1.mp4", "2.mp4"):
+        shutil.copy(films / name, root / name)
+
+    def failing(error):
+        def views(self, example):
+            if example["source"] == "1.mp4":
+                raise error
+            return shown(self, example)
+
+        return views
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TokenizeClips, "shown", failing(OSError(errno.EIO, "Input/output error", "1.mp4")))
+        with pytest.raises(SystemExit):
+            prepare(root, tmp_path / "records")
+    assert capsys.readouterr().err.endswith("error: 1.mp4: input/output error; check the path, its permissions and "
+                                            "the free space.\n")  # fmt: skip
+    with monkeypatch.context() as patched:
+        patched.setattr(TokenizeClips, "shown", failing(RuntimeError("the network was lost")))
+        assert len(prepare(root, tmp_path / "records")) == 1
+    (failure,) = (json.loads(line) for line in (tmp_path / "records" / "failures.jsonl").read_text().splitlines())
+    assert failure == {"id": "1.mp4", "error": "the network was lost"}
+    assert len(prepare(root, tmp_path / "records", "--retry-failures")) == 2
+    assert not (tmp_path / "records" / "progress").exists()
 
 
 def test_a_manifest_gives_stretches_and_captions(films, tmp_path):
@@ -143,6 +207,13 @@ def test_a_worker_that_does_not_see_the_directory_says_so(tmp_path):
     "options, words",
     [
         (["--input", "nowhere"], "nowhere: no such file or folder"),
+        (["--input", ""], "--input: empty; name a folder, a film or a manifest, or leave it"),
+        (["--input", ".", "--clips", "2"], "--clips 2: of the config's own data alone; leave it, or --input"),
+        (["--input", ".", "--split", "train"], "--split train: of the config's own data alone; leave it"),
+        (["--models", "nowhere"], "--models nowhere: no video_tokenizer in it; name a directory that has"),
+        (["--set", "data.audio_levels=4"], "data.audio_levels 4: "),
+        (["--set", "data.spatial_stride=8"], "data.spatial_stride 8: that of "),
+        (["--set", 'data.tasks={"captioning": 1.0}'], "model.text_pieces 0: captioning writes text, of 1,024 pieces"),
         (
             ["--flink_master=localhost"],
             "--flink_master=localhost: an option of Apache Beam's without --runner; name one",
@@ -157,6 +228,33 @@ def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, cap
         main(["data", "prepare", *SETTINGS, "--out", str(tmp_path / "out"), *options])
     assert leave.value.code == 2 and words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_films_are_no_moving_digits_whatever_the_config_is_of(films, tmp_path):
+    settings = [option for option in SETTINGS if option != "data.source=folder"]
+    settings.remove("--set")
+    main(
+        [
+            "data",
+            "prepare",
+            *settings,
+            "--models",
+            "nano",
+            "--input",
+            str(films / "2.mp4"),
+            "--out",
+            str(tmp_path / "a"),
+        ]
+    )
+    assert TokenSource(tmp_path / "a").meta["layouts"]["source"] == "video"
+
+
+def test_a_dry_run_looks_at_the_directory_too(films, tmp_path, capsys):
+    shutil.copy(films / "2.mp4", tmp_path / "2.mp4")
+    for out, words in ((tmp_path, "not an empty directory"), (tmp_path / "2.mp4", "not an empty directory")):
+        with pytest.raises(SystemExit):
+            main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(out), "--dry-run"])
+        assert words in (error := capsys.readouterr().err) and "delete" not in error
 
 
 def test_the_language_model_trains_on_them_and_measures_each_task(whole, tmp_path):

@@ -54,14 +54,34 @@ def test_tasks_of_sound_alone_are_left_out_of_silent_clips(capsys):
     assert names == {name for name in TASKS if not get_task(name).needs_sound}
 
 
+@pytest.mark.parametrize("frames", [1, 5, 9, 13])
+def test_what_does_not_fit_into_a_short_clip_is_left_out_and_said(capsys, frames):
+    main(["tasks", "--num-frames", str(frames)])
+    said = capsys.readouterr()
+    names = [line.split()[0] for line in said.out.splitlines() if line and line[0] != " "]
+    left = [line.split()[3].rstrip(":") for line in said.err.splitlines()]
+    assert sorted(names + left) == sorted(TASKS) and "text_to_image" in names
+    assert {f"frame_prediction_{n}" for n in (5, 9, 13) if n >= frames} <= set(left)
+    assert all(line.startswith("left out: task ") for line in said.err.splitlines())
+
+
+def test_a_task_named_twice_is_shown_once(capsys):
+    assert shown(capsys, "inpainting", "inpainting").count("<task:inpainted>") == 1
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["nothing"], "task 'nothing': unknown; use one of text_to_image"),
-        (["--num-frames", "16"], "16 frames: need 1 + 4·k; try 13"),
+        (["--num-frames", "16"], "16 frames: need 1 + 4·k; try 17"),
+        (["--num-frames", "14"], "14 frames: need 1 + 4·k; try 13"),
+        (["--num-frames", "4000001"], "error: 4000001 frames: clips of up to 253 fit; ask for fewer."),
         (["--height", "100"], "height 100: need a multiple of the stride 8; try 96"),
-        (["frame_prediction_17"], "frames 17 … 17 of a clip of 17: need start < stop ≤ 17"),
-        (["video_to_audio", "--silent"], "task video_to_audio of a silent clip"),
+        (["frame_prediction_17"], "task frame_prediction_17: frames 17 … 17 of a clip of 17: need start < stop ≤ 17"),
+        (
+            ["video_to_audio", "--silent"],
+            "task video_to_audio of a silent clip: sound is all that it reads, or writes; leave --silent.",
+        ),
     ],
 )
 def test_mistakes_are_one_line(capsys, arguments, words):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from videopoet_jax.data import items, manifest
 from videopoet_jax.data.clip_files import MAX_LINE, find_clips
-from videopoet_jax.data.items import Item, items_of
+from videopoet_jax.data.items import Item, decode, items_of
 from videopoet_jax.data.media import MediaError
 
 
@@ -37,7 +37,7 @@ def manifested(root, lines, name="m.jsonl"):
 def skipping(path):
     """The items, and why lines were left out."""
     said = []
-    return list(items_of(path, said.append)), said
+    return list(items_of(path, lambda line, why: said.append(why))), said
 
 
 def test_a_folder_of_films_and_pictures(root):
@@ -93,7 +93,8 @@ def test_a_stretch_is_named_by_its_time(root):
     ]
     found, said = skipping(manifested(root, lines))
     assert [item.id for item in found] == ["b/a.mp4@12.000-14.125", "b/a.mp4@60.500-", "f.mov@0.000-2.000", "c.png"]
-    assert found[0] == Item("b/a.mp4@12.000-14.125", str(root / "b/a.mp4"), 12.0, 14.125, "one")
+    where = {"root": str(root)}
+    assert found[0] == Item("b/a.mp4@12.000-14.125", str(root / "b/a.mp4"), 12.0, 14.125, "one", **where)
     assert found[1][2:4] == (60.5, None) and found[2].caption == ""
     assert found[3].caption == "a cat" and found[3].image and not said
 
@@ -191,9 +192,58 @@ def test_a_manifest_that_is_wrong_as_a_whole(root):
         list(items_of(manifested(root, [{"path": "x.mp4"}, {"path": "y.mp4"}, {"path": "c.png"}])))
     with pytest.raises(MediaError, match="1,000 of 1,000 lines"):  # and not after a million
         list(items_of(manifested(root, [{"path": "x.mp4"}] * 3_000)))
-    with pytest.raises(MediaError, match="empty"):
-        (root / "e.csv").write_text("")
-        list(items_of(root / "e.csv"))
+    for text, words in (
+        ("", "e.csv: empty, there is no film in it"),
+        ("path,caption\n", "e.csv: no entry, there is no"),
+    ):
+        (root / "e.csv").write_text(text)
+        with pytest.raises(MediaError, match=words):
+            list(items_of(root / "e.csv"))
+    with pytest.raises(MediaError, match="2 columns are named 'path'; rename all but one"):
+        list(items_of(manifested(root, ["path,path", "c.png,f.mov"], "t.csv")))
+    with pytest.raises(MediaError, match="t.tsv: no film; a manifest is a .jsonl, .csv or .parquet: convert it"):
+        items_of(manifested(root, ["path\tcaption"], "t.tsv"))
+
+
+def test_links_to_folders_outside_are_told(root, tmp_path, caplog):
+    (tmp_path / "disk3").mkdir()
+    (tmp_path / "disk3" / "z.mp4").write_bytes(b"no film")
+    (root / "part2").symlink_to(tmp_path / "disk3")
+    (root / "again").symlink_to(root / "b")  # what is there is found in its own place
+    with caplog.at_level(logging.WARNING):
+        found = [item.id for item in items_of(root)]
+    assert len(found) == len(set(found)) == 5
+    assert [r.getMessage() for r in caplog.records] == [
+        f"left out: {root / 'part2'}: a link to a folder outside of {root}; name that folder as well."
+    ]
+
+
+def test_a_link_that_takes_the_place_of_a_file_is_not_followed_out(root, tmp_path):
+    """Between the listing and the decoding, hours later and on another machine."""
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    listed = {item.id: item for item in [*items_of(root), *items_of(manifested(root, [{"path": "f.mov"}]))]}
+    for name in ("f.mov", "c.png", "b/a.mp4"):
+        (root / name).unlink()
+        (root / name).symlink_to(tmp_path / "secret.mp4")
+        with pytest.raises(MediaError, match=f"{name}: leads out of {root}; put the file itself there"):
+            decode(listed[name], fps=8, height=32, width=32, num_frames=17, sample_rate=16_000)
+    (item,) = items_of(root / "f.mov")  # which is named itself
+    with pytest.raises(MediaError, match="not a video"):
+        list(decode(item, fps=8, height=32, width=32, num_frames=17, sample_rate=16_000))
+
+
+def test_a_gif_of_one_frame_is_a_picture(tmp_path):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue") * 8]
+    frames[0].save(tmp_path / "still.gif")
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:], duration=125)
+    (tmp_path / "torn.gif").write_bytes((tmp_path / "moves.gif").read_bytes()[:60])
+    sizes = dict(fps=8, height=32, width=32, num_frames=17, sample_rate=16_000)
+    moves, still, torn = sorted(items_of(tmp_path), key=lambda item: item.id)
+    (example,) = decode(still, **sizes)
+    assert example["video"].shape == (1, 32, 32, 3) and example["video"][0, 9, 9].tolist() == [255, 0, 0]
+    assert [e["video"].shape[0] for e in decode(moves, **sizes)] == [17]
+    with pytest.raises(MediaError):
+        list(decode(torn, **sizes))
 
 
 def test_ids_are_unique_and_stable(root):

@@ -194,9 +194,21 @@ def test_memory_does_not_grow_with_the_film(minute):
 
 
 def test_windows_come_while_the_film_is_decoded(minute, monkeypatch):
-    from videopoet_jax.data import items
+    from videopoet_jax.data import film_windows
 
-    given, real = [], items.iterate_frames
-    monkeypatch.setattr(items, "iterate_frames", lambda *a, **k: (given.append(1) or f for f in real(*a, **k)))
+    given, real = [], film_windows.iterate_frames
+    monkeypatch.setattr(film_windows, "iterate_frames", lambda *a, **k: (given.append(1) or f for f in real(*a, **k)))
     assert len(list(itertools.islice(decode(Item("m", str(minute)), num_frames=17, **SIZE), 2))) == 2
     assert len(given) == 34
+
+
+def test_timestamps_far_apart_make_no_windows_of_a_still(tmp_path):
+    """Ten kilobytes that claim a day of film, or hours of slides that nobody could look at for so long."""
+    day = encode(tmp_path / "day.mkv", moving_square(4), "libx264", times=[0, 40, 80, 86_000_000])
+    with pytest.raises(MediaError, match=r"day.mkv: the frame at 0.08 s is followed by one at 86,000 s; one is shown"):
+        list(decode(Item("day", str(day)), num_frames=17, **SIZE))
+    slides = encode(tmp_path / "slides.mkv", moving_square(6), "libx264", times=[i * 500_000 for i in range(6)])
+    starts = [float(e["id"].split("@")[1].split("-")[0]) for e in decode(Item("", str(slides)), num_frames=17, **SIZE)]
+    assert len(starts) <= 6 * (10 * 8 // 17 + 2) and max(starts) > 2_480  # ten seconds of each, and on to the last
+    assert len(list(decode(Item("", str(day), 0.0, 5.0), num_frames=8, **SIZE))) == 5  # a stretch ends before the gap
+    assert len(list(decode(Item("", str(slides), 0.0, 20.0), num_frames=1, **SIZE))) == 80

@@ -1,50 +1,23 @@
-"""Data sets of TFDS, made on the spot in the form of UCF-101, BAIR and WebVid, as examples."""
+"""Data sets of TFDS, made on the spot in the form of UCF-101, BAIR and WebVid: their names, clips and features."""
 
-import contextlib
 import logging
+import os
 import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from tiny_tfds.reading import SIZE, examples, levels
 
 from videopoet_jax.data.items import decode, items_of
 from videopoet_jax.data.media import MediaError
 from videopoet_jax.data.tfds_features import as_words
-from videopoet_jax.data.tfds_source import TfdsClips, TfdsName, parse
-
-SIZE = dict(fps=8, height=16, width=16, num_frames=5, sample_rate=16_000)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The folder of the prepared data sets, and the module that made them."""
-    pytest.importorskip("tensorflow_datasets")
-    from tiny_tfds import builders
-
-    root = tmp_path_factory.mktemp("tfds")
-    for builder in (builders.TinyActions, builders.TinyPushing, builders.TinyCaptions, builders.TinyTables):
-        for config in builder.BUILDER_CONFIGS or [None]:
-            builder(data_dir=root, config=config).download_and_prepare()
-    return root, builders
-
-
-def examples(name, numbers=None, **sizes):
-    """All windows of a data set, or of some of its clips; what is too short is left out."""
-    for number, item in enumerate(items_of(name)):
-        if numbers is None or number in numbers:
-            with contextlib.suppress(MediaError):
-                yield from decode(item, **{**SIZE, **sizes})
-
-
-def levels(video):
-    """What number each frame shows."""
-    assert (video == video[:, :1, :1, :1]).all()
-    return video[:, 0, 0, 0].astype(int).tolist()
+from videopoet_jax.data.tfds_name import TfdsName, parse
+from videopoet_jax.data.tfds_source import TfdsClips
 
 
 def test_names():
-    assert parse("tfds:ucf101") == TfdsName("ucf101", None, "train", None, None, None)
+    assert parse("tfds:ucf101") == TfdsName("ucf101", None, "train")
     rate = Fraction(30_000, 1001)
     whole = TfdsName("my_dataset/config.a:1.0.0", "/data dir/x", "train[:10%]+test", rate, "clip/frames", "c")
     options = "fps=30000/1001&video=clip/frames&caption=c"
@@ -68,11 +41,11 @@ def test_without_tfds_it_says_what_to_install(monkeypatch):
         items_of("tfds:ucf101")
 
 
-def test_actions_are_windows_with_the_class_as_caption(made):
-    root, builders = made
+def test_actions_are_windows_with_the_class_as_caption(tiny_sets):
+    root, builders = tiny_sets
     name = f"tfds:tiny_actions/small:1.0.0:test@{root}?fps=25"
     source = TfdsClips(name)
-    assert len(source) == 4 and (source.video, source.caption, source.stored_fps) == ("video", "label", 25)
+    assert len(source) == 4 and (source.video, source.caption, source.rate) == ("video", "label", 25)
     found = list(examples(name))
     by_clip = {}
     for example in found:
@@ -95,9 +68,9 @@ def test_actions_are_windows_with_the_class_as_caption(made):
     assert sorted(lengths) == [40, 50, 75]  # that of 12 frames is too short at 8 a second
 
 
-def test_a_clip_is_found_by_its_number_alone(made):
+def test_a_clip_is_found_by_its_number_alone(tiny_sets):
     """In any order, by workers that share nothing, and from the split that the name means."""
-    name = f"tfds:tiny_actions/small:train[1:]+test[:75%]@{made[0]}?fps=8"
+    name = f"tfds:tiny_actions/small:train[1:]+test[:75%]@{tiny_sets[0]}?fps=8"
     items = list(items_of(name))
     assert [item.path.rpartition("#")[2] for item in items] == ["0", "1", "2", "3", "4", "5"]
     assert len({item.id for item in items}) == 6 and all(item.path.startswith("tfds:tiny_actions") for item in items)
@@ -111,11 +84,11 @@ def test_a_clip_is_found_by_its_number_alone(made):
             next(TfdsClips(name).windows(number, **SIZE))
 
 
-def test_a_worker_reads_no_other_file_than_that_of_its_clips(made, tmp_path):
+def test_a_worker_reads_no_other_file_than_that_of_its_clips(tiny_sets, tmp_path):
     """And what is in a damaged one is said of each clip."""
     import tensorflow_datasets as tfds
 
-    builder = made[1].TinyPushing(data_dir=tmp_path)
+    builder = tiny_sets[1].TinyPushing(data_dir=tmp_path)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=4))
     name = f"tfds:tiny_pushing@{tmp_path}?fps=8"
     whole = [[str(e["id"]) for e in decode(item, **{**SIZE, "num_frames": 3})] for item in items_of(name)]
@@ -132,26 +105,29 @@ def test_a_worker_reads_no_other_file_than_that_of_its_clips(made, tmp_path):
     assert [str(e["id"]) for e in fresh.windows(1, **{**SIZE, "num_frames": 3})] == whole[1]
 
 
-def test_an_address_holds_wherever_one_stands(made, tmp_path, monkeypatch):
-    monkeypatch.chdir(made[0])
+def test_an_address_holds_wherever_one_stands(tiny_sets, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_sets[0].parent))
+    assert parse(f"tfds:a@~/{tiny_sets[0].name}?films=x") == parse(f"tfds:a@{tiny_sets[0]}?films={os.getcwd()}/x")
+    monkeypatch.chdir(tiny_sets[0])
     (first, *_) = items_of("tfds:tiny_pushing@.?fps=8")
     monkeypatch.chdir(tmp_path)
-    assert first.path == f"tfds:tiny_pushing@{made[0]}?split=train&fps=8#0"
+    assert first.path == f"tfds:tiny_pushing@{tiny_sets[0]}?split=train&fps=8#0"
     assert len(list(decode(first, **{**SIZE, "num_frames": 3}))) > 1
 
 
-def test_a_clip_that_is_too_short_is_an_error_and_rates_are_told(made, caplog):
-    name = f"tfds:tiny_actions/grey@{made[0]}"
+def test_a_clip_that_is_too_short_is_an_error_and_rates_are_told(tiny_sets, caplog):
+    name = f"tfds:tiny_actions/grey@{tiny_sets[0]}"
     with caplog.at_level(logging.WARNING):
         assert len(list(examples(name, num_frames=45, stride=1))) == (50 - 44) + (75 - 44)
-    assert "frames count as being at the rate asked for" in caplog.text
+        items_of(name)  # as `data prepare` does, which counts first
+    assert caplog.text.count("frames count as being at the rate asked for") == 1
     with pytest.raises(MediaError, match=r"#\d \(tiny_actions-train.*at 8 frames a second\): 12 frames, a window has"):
         for item in items_of(name):
             list(decode(item, **{**SIZE, "num_frames": 17}))
 
 
-def test_features_are_found_or_told(made):
-    root, _ = made
+def test_features_are_found_or_told(tiny_sets):
+    root, _ = tiny_sets
     pushing = TfdsClips(f"tfds:tiny_pushing@{root}?fps=8")
     assert (pushing.video, pushing.caption) == ("image_main", None)
     main = next(examples(f"tfds:tiny_pushing@{root}?fps=8"))
@@ -166,7 +142,7 @@ def test_features_are_found_or_told(made):
     told = next(examples(f"tfds:tiny_captions@{root}?fps=8&caption=narration"))
     assert told["caption"] == f"Now see {levels(told['video'])[0] // 40}."
     for option, words in (
-        ("video=url", "it has clip/frames"),
+        ("video=url", "it has clip/frames, clip/url, narration, video_id"),
         ("caption=frames", "it has captions/text, clip/url, narration, video_id"),
     ):
         with pytest.raises(MediaError, match=words):
@@ -175,15 +151,19 @@ def test_features_are_found_or_told(made):
         items_of(f"tfds:tiny_tables@{root}")
 
 
-def test_what_is_not_there(made, tmp_path):
-    root, _ = made
+def test_what_is_not_there(tiny_sets, tmp_path):
+    root, _ = tiny_sets
+    (tmp_path / "nobodys_films").mkdir()
     for name, words in (
         (f"tfds:no_such_thing@{root}", "TFDS has no such data set"),
-        (f"tfds:tiny_actions/none@{root}", "TFDS has no such data set"),
-        (f"tfds:tiny_pushing:7.0.0@{root}", "TFDS has no such data set"),
+        (f"tfds:tiny_pushin@{root}", "did you mean tiny_pushing.*check its name, or say behind @"),
+        (f"tfds:nobody_s_film@{tmp_path}", "did you mean nobodys_films.*check its name"),
+        (f"tfds:tiny_actions/none@{root}", "none not found.*check its config and version"),
+        (f"tfds:tiny_pushing:7.0.0@{root}", "only: 1.0.0.*check its config and version"),
+        (f"tfds:tiny_pushing:train[:0]@{root}", r"split 'train\[:0\]': no clips in it; name a larger one of train"),
         (f"tfds:tiny_pushing:tset@{root}", "split 'tset': its splits are train; name one of them"),
         (f"tfds:tiny_pushing:train[:x]@{root}", "its splits are train"),
-        (f"tfds:tiny_pushing@{tmp_path}", "not prepared in .*tfds build tiny_pushing"),
+        (f"tfds:tiny_pushing@{tmp_path}", f"not prepared in .*tfds build tiny_pushing --data_dir {tmp_path}`"),
     ):
         with pytest.raises(MediaError, match=words) as caught:
             items_of(name)

@@ -1,6 +1,8 @@
 """Model directories: what is written is read back, and nothing else is accepted."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +109,18 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="No space"):
         files.write_atomically(tmp_path / "x.bin", fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_stands_for_bytes_that_are_on_the_disk(tmp_path, monkeypatch):
+    done, sync, replace = [], os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.readlink(f"/proc/self/fd/{handle}")) or sync(handle))
+    monkeypatch.setattr(Path, "replace", lambda self, to: done.append(f"renamed {self}") or replace(self, to))
+    files.write_atomically(tmp_path / "x.bin", lambda path: path.write_bytes(b"whole"))
+    temporary, renamed, folder = done
+    assert renamed == f"renamed {temporary}" and folder == str(tmp_path)
+    assert (tmp_path / "x.bin").read_bytes() == b"whole"
+
+
+def test_a_directory_that_is_not_there_is_called_that(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such directory; give one that save_pretrained wrote"):
+        digest(tmp_path / "none")

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from videopoet_jax.sequence.tasks import TASKS, Span, Task, frame_prediction, get_task, register
+from videopoet_jax.sequence import plugins
+from videopoet_jax.sequence.tasks import PLUGINS, TASKS, Span, Task, frame_prediction, get_task, register
 
 
 def test_every_task_of_the_paper_is_declared():
@@ -108,6 +109,27 @@ register(
     )
 )
 """
+
+
+@pytest.mark.parametrize(
+    "module, words",
+    [
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        (None, "ModuleNotFoundError: No module named 'toy_tasks'"),
+        (PACKAGE.replace("toy_retrospection", "text_to_video"), "ValueError: task 'text_to_video': another one has"),
+    ],
+)
+def test_whose_module_fails_is_told(tmp_path, module, words, monkeypatch):
+    if module is not None:
+        (tmp_path / "toy_tasks.py").write_text(module)
+    info = tmp_path / "toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{PLUGINS}]\ntoy = toy_tasks\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "toy_tasks", raising=False)
+    with pytest.raises(ValueError, match=f"^toy_tasks, an entry point {PLUGINS} of package 'toy': {words}.*; correct"):
+        plugins.load(PLUGINS)
 
 
 def test_a_users_own_task_is_ten_lines_in_a_package_of_his(tmp_path):

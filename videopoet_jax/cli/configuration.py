@@ -112,4 +112,6 @@ def _apply(config: ml_collections.ConfigDict, override: str) -> None:
     try:
         node[leaf] = value
     except TypeError as error:
-        raise ValueError(f"--set {override!r}: {key} is a {type(old).__name__} ({old!r}); give one.") from error
+        quotes = ", its names in quotes" if isinstance(old, ml_collections.ConfigDict) else ""
+        old = old.to_dict() if quotes else old
+        raise ValueError(f"--set {override!r}: {key} is a {type(old).__name__} ({old!r}); give one{quotes}.") from error

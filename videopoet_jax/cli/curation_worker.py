@@ -39,7 +39,7 @@ class Annotator:
 
     def __call__(self, number: int) -> None:
         """Writes what is known of shard `number`, unless it is there."""
-        from videopoet_jax.cli.shards import items_of_shard
+        from videopoet_jax.cli.listing import listed_in
         from videopoet_jax.data.token_shards import Failure
         from videopoet_jax.pretrained.files import write_atomically
 
@@ -47,11 +47,11 @@ class Annotator:
         if path.is_file():
             return
         with ThreadPoolExecutor(self.threads) as pool:
-            films = list(pool.map(_shots_or_failure, items_of_shard(self.out, number)))
-        shots = [shot for film in films if not isinstance(film, Failure) for shot in film]
+            found = [one for film in pool.map(_found, listed_in(self.out, number)) for one in film]
+        shots = [one for one in found if isinstance(one, Shot)]
         told = {
             "shots": [[shot.id, shot.entry, shot.annotations._asdict()] for shot in shots],
-            "failures": [film for film in films if isinstance(film, Failure)],
+            "failures": [one for one in found if isinstance(one, Failure)],
         }
         arrays = {str(place): shot.thumbnail() for place, shot in enumerate(shots)}
         text = np.frombuffer(json.dumps(told).encode(), np.uint8)
@@ -84,35 +84,51 @@ def read(directory: Path, number: int) -> tuple[list[Shot], list[Any]]:
     return shots, [Failure(*failure) for failure in told["failures"]]
 
 
+def failures_of(directory: Path, number: int) -> list[Any] | None:
+    """The films of a shard that could not be read; None of one that is yet to be annotated."""
+    return read(directory, number)[1] if path_of(directory, number).is_file() else None
+
+
+def forget(directory: Path, number: int) -> None:
+    """Makes a shard one that is yet to be annotated."""
+    path_of(directory, number).unlink(missing_ok=True)
+
+
 def _array(path: Path, name: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as file:
         return file[name]
 
 
-def _shots_or_failure(item: Any) -> Any:
-    from videopoet_jax.data.token_shards import Failure
+def _found(listed: Any) -> list[Any]:
+    """A film's shots, or a `Failure`, but not both: of a film that breaks off in the middle no shot is sure."""
+    from videopoet_jax.cli.listing import attempted
 
-    try:
-        return list(shots_of(item))
-    except (ValueError, OSError) as error:  # whatever is wrong with one film, the others are not lost
-        return Failure(item.id, " ".join(str(error).split()))
+    return list(attempted(listed, lambda item: iter(list(shots_of(item)))))
 
 
 def shots_of(item: Any) -> Iterator[Shot]:
-    """The shots of a film, or of the stretch that an item is."""
+    """The shots of a film, or of the stretch that an item is.
+
+    Raises:
+        FileNotFoundError, MediaError: it cannot be read, or no shot of it is as long as a frame is shown.
+    """
     from videopoet_jax.data.curation import annotate, shots
     from videopoet_jax.data.item_windows import stretch
-    from videopoet_jax.data.media import iterate_frames, probe
+    from videopoet_jax.data.items import check_place
+    from videopoet_jax.data.media import MediaError, iterate_frames, probe
 
+    check_place(item)
     info = probe(item.path)
     shorter = min(info.height, info.width)
     height, width = (max(16, round(side * min(1, SIDE / shorter))) for side in (info.height, info.width))
     sizes = {"height": height, "width": width}
     stored = iterate_frames(item.path, fps=info.fps, start=item.start, end=item.end, **sizes)
+    count = 0
     for shot in shots(stored):
         start, end = (round(item.start + frame / float(info.fps), 3) for frame in shot)
         if end - start < 1 / FPS:
             continue
+        count += 1
         times = {"start": start, "end": end}
         seen = Middle(iterate_frames(item.path, fps=FPS, **times, **sizes), count=max(1, int((end - start) * FPS)))
         audio = _sound(item.path, **times) if info.has_audio else None
@@ -120,6 +136,8 @@ def shots_of(item: Any) -> Iterator[Shot]:
         entry = {"path": item.path, "caption": item.caption, **times}
         picture = _thumbnail(seen.frame)
         yield Shot(item.id + stretch(start, end), entry, annotations, lambda picture=picture: picture)
+    if not count:
+        raise MediaError(f"{item.path}: no shot of it lasts {1 / FPS:g} s; give a longer one.")
 
 
 def _sound(path: str, **times: float) -> Iterator[np.ndarray]:

@@ -20,14 +20,25 @@ def command(folder, num_frames, fps, digests, report) -> None:
 
     Videos are read no further than to the first sound; of records the index alone is read.
     """
-    from videopoet_jax.data.token_records import META
+    from videopoet_jax.cli.targets import check_targets
+    from videopoet_jax.data.media import MAX_FPS
+    from videopoet_jax.data.token_records import INDEX, META
     from videopoet_jax.data.token_shards import begun
     from videopoet_jax.pretrained.files import write_atomically
+    from videopoet_jax.sequence import latent_frames
 
+    check_targets(report)
+    if not 0 < fps <= MAX_FPS:
+        raise ValueError(f"--fps {fps:g}: above 0 and at most {MAX_FPS:,} frames a second are needed; ask for others.")
+    latent_frames(num_frames)
     if (folder / META).is_file():
         figures, words = of_records(folder, digests)
     elif begun(folder):
         raise ValueError(f"{folder}: begun, not finished; the same `videopoet data prepare` goes on there.")
+    elif (folder / INDEX).is_file() or any(folder.glob("[0-9]*.array_record")):
+        figures, words = of_records(folder, digests)  # which says what is missing
+    elif digests:
+        raise ValueError(f"--digests: of records alone, and {folder} has none; leave it, or name a folder of records.")
     else:
         figures, words = of_videos(folder, num_frames, fps)
     if report:
@@ -51,16 +62,17 @@ def of_videos(folder: Path, num_frames: int, fps: float) -> tuple[dict[str, Any]
         try:
             info = probe(file.path)
         except (MediaError, OSError) as error:
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"left out: {one_line(str(error))}", err=True)
             continue
         if info.duration < least:
-            click.echo(f"left out: {file.path}: {info.duration:.1f} s, at least {least:.1f} s are needed", err=True)
+            name = one_line(str(file.path))
+            click.echo(f"left out: {name}: {info.duration:.1f} s, at least {least:.1f} s are needed", err=True)
             continue
         usable.append(info)
         try:
             with_sound += info.has_audio and not is_silent(file.path, end=info.duration)
         except MediaError as error:
-            click.echo(f"without its sound: {error}", err=True)
+            click.echo(f"without its sound: {one_line(str(error))}", err=True)
     if not usable:
         raise ValueError(
             f"{folder}: none of its {len(files)} videos has {least:.1f} s that can be read; add longer ones."
@@ -71,6 +83,11 @@ def of_videos(folder: Path, num_frames: int, fps: float) -> tuple[dict[str, Any]
         f"{len(usable)} of {len(files)} videos can be used, {seconds:.0f} s in all, {with_sound} with sound; "
         f"{captions} captions."
     )
+
+
+def one_line(text: str) -> str:
+    """A name may hold ends of lines, and bytes that are no text."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def of_records(folder: Path, digests: bool) -> tuple[dict[str, Any], str]:

@@ -79,6 +79,7 @@ class Worker:
         return report_of(out, number) or write_shard(out, number, self._records(number), self.job["form"])
 
     def _records(self, number: int) -> Iterator[Any]:
+        """Examples of one shape wait until there are as many as a batch has; their views are made by then."""
         from videopoet_jax.data.token_shards import Failure
 
         held: dict[tuple, list[dict]] = {}
@@ -97,21 +98,21 @@ class Worker:
     def _of_config(self, number: int) -> Iterator[dict]:
         size = self.job["shard_size"]
         for clip in range(number * size, min(len(self.clips), (number + 1) * size)):
-            yield self.clips[clip]
+            yield self.tokenize.shown(self.clips[clip])
 
     def _of_source(self, number: int) -> Iterator[Any]:
-        from videopoet_jax.cli.shards import items_of_shard
+        from videopoet_jax.cli.listing import attempted, listed_in
+
+        for listed in listed_in(Path(self.job["out"]), number):
+            yield from attempted(listed, self._decoded)
+
+    def _decoded(self, item: Any) -> Iterator[dict]:
         from videopoet_jax.data.items import decode
-        from videopoet_jax.data.token_shards import Failure
 
         data = self.config.data
         sizes = {name: data[name] for name in ("fps", "height", "width", "num_frames", "sample_rate")}
-        for item in items_of_shard(Path(self.job["out"]), number):
-            try:
-                for example in decode(item, **sizes):
-                    yield {**example, "number": zlib.crc32(str(example["id"]).encode())}
-            except (ValueError, OSError) as error:  # whatever is wrong with one film, the others are not lost
-                yield Failure(item.id, " ".join(str(error).split()))
+        for example in decode(item, **sizes):
+            yield self.tokenize.shown({**example, "number": zlib.crc32(str(example["id"]).encode())})
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,7 +15,8 @@ import click
 @click.option("--silent", is_flag=True, help="Of clips without sound.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def command(names, spec, num_frames, height, width, silent, report) -> None:
-    """Show the sequence of each TASK, of all unless some are named: markers, how many tokens stand between, lengths.
+    """Show the sequence of each TASK, by default of all that such a clip is long enough for, and has the sound for:
+    markers, how many tokens stand between, lengths.
 
     Left of the arrow is the prefix, which all of its tokens see whole; right of it the output, which is written token
     by token and is what the loss is of.
@@ -31,10 +32,25 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
     asked = {"num_frames": num_frames, "height": height, "width": width, "audio_levels": 0 if silent else None}
     config.data.update({name: value for name, value in asked.items() if value is not None})
     load_plugins()
-    tasks = [get_task(name) for name in names or TASKS]
+    tasks = [get_task(name) for name in dict.fromkeys(names) or TASKS]
     data, every = config.data, layouts_of(config)
+    if silent and names and (mute := [task.name for task in tasks if task.needs_sound]):
+        raise ValueError(f"task {mute[0]} of a silent clip: sound is all that it reads, or writes; leave --silent.")
     grid = every.grid(data.num_frames, data.height, data.width)
-    layouts = [every.layout(t, grid) for t in tasks if names or not (t.needs_sound and not data.audio_levels)]
+    layouts, unfit = [], []
+    for task in tasks:
+        if task.needs_sound and not data.audio_levels and not names:
+            continue
+        try:
+            layouts.append(every.layout(task, grid))
+        except ValueError as error:
+            if names:
+                raise
+            unfit.append(error)
+    if not layouts:
+        raise unfit[0]
+    for error in unfit:
+        click.echo(f"left out: {error}", err=True)
     for layout in layouts:
         grid = layout.grid
         click.echo(f"{layout.task.name}  {grid.frames}×{grid.height}×{grid.width}")

@@ -10,9 +10,9 @@ import numpy as np
 class TokenizeClips:
     """Always `batch_size` clips of one size at a time, so that a clip's codes do not depend on its place.
 
-    Clips have the entries of `data.sources` and a `number`, which decides what their views draw; an `id` goes into the
-    record. `structure` names directories of weights, `{"flow": "raft", "depth": ""}`; what a network finds goes before
-    what is known.
+    Clips have the entries of `data.sources`, a `number`, which decides what their views draw, and these views where
+    `shown` has made them; an `id` goes into the record. `structure` names directories of weights,
+    `{"flow": "raft", "depth": ""}`; what a network finds goes before what is known.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class TokenizeClips:
         self.batch_size, self.data, self.keys, self.seed = batch_size, data, keys, seed
 
     def __call__(self, examples: list[dict]) -> list[dict]:
-        shown = [self._views(e) for e in examples]
-        codes = {key: self._codes([views[key] for views in shown]) for key in self.keys}
+        examples = [e if "views" in e else self.shown(e) for e in examples]
+        codes = {key: self._codes([e["views"][key] for e in examples]) for key in self.keys}
         heard = [bool(e.get("has_audio", False)) or (self.data.silence and len(e["video"]) > 1) for e in examples]
         sound = self._sound(examples) if any(heard) else None
         captions = [str(e["caption"]) for e in examples]
@@ -49,11 +49,12 @@ class TokenizeClips:
             records.append(record | ({"id": str(example["id"])} if "id" in example else {}))
         return records
 
-    def _views(self, example: dict) -> dict[str, np.ndarray]:
+    def shown(self, example: dict) -> dict:
+        """The clip with its `views`."""
         from videopoet_jax.data.views import views_of
 
         found = {name: estimate(example["video"]) for name, estimate in self.structure.items()}
-        return views_of({**example, **found}, self.keys, (self.seed, example["number"]))
+        return {**example, "views": views_of({**example, **found}, self.keys, (self.seed, example["number"]))}
 
     def _embeddings(self, tokens: Any) -> list[np.ndarray]:
         """Of each caption [l c], its empty slots left out."""

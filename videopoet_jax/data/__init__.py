@@ -1,7 +1,7 @@
 """In: files and folders of media, or rendered worlds → Out: batches of sequences, in an order that resumes.
 
 media             video, sound and pictures of files, read and written
-items             folders, manifests and named sources of any size, decoded item by item; `tfds_source` is one of those
+items             folders, manifests and named sources of any size, item by item (`film_windows`, `tfds_source`)
 sources           a folder of clips and moving digits, by index; `sound_folder` one of sounds
 moving_digits     the world whose truth is known; `vizdoom_play` that of games, a named source too
 curation          annotates clips; `curation_filter` chooses by a table of rules, `curation_report` shows what it chose

@@ -92,7 +92,7 @@ def caption_of(root: Path, name: str, captions: Mapping[str, str]) -> str:
     if captions.get(name):
         return captions[name]
     beside = Path(name).with_suffix(".txt")
-    if os.path.isfile(root / beside) and _resolves_inside(root, beside.as_posix()):
+    if os.path.isfile(root / beside) and resolves_inside(root, beside.as_posix()):
         with open(root / beside, encoding="utf-8-sig", errors="replace") as file:
             text = " ".join(file.read(MAX_LINE).split())
         if text:
@@ -110,21 +110,32 @@ def _listed(root: Path, suffixes: Collection[str]) -> list[str]:
 def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[str]:
     """Names of the files with these suffixes, relative to the root, folder by folder, each in the order of names.
 
-    Links that lead out of it are not followed, and said to be left out; hidden files are not looked at.
+    Links that lead out of it are not followed, and said to be left out; those to folders within it are passed over,
+    for what is there is found in its own place. Hidden files are not looked at.
     """
     inside = root.resolve()
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for path in (Path(folder) / f for f in folders):
+            if path.is_symlink() and not _is_below(path, inside):
+                _LOG.warning("left out: %s: a link to a folder outside of %s; name that folder as well.", path, root)
         for file in sorted(files):
             path = Path(folder) / file
             if file.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if path.is_symlink() and not _is_below(path, inside):
                 _LOG.warning(
                     "left out: %s: a link out of %s; copy the file, or name the folder that has it.", path, root
                 )
                 continue
             yield path.relative_to(root).as_posix()
+
+
+def _is_below(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def read_captions(root: Path) -> dict[str, str]:
@@ -165,12 +176,13 @@ def inside(root: Path, name: str, where: str) -> str:
     """
     parts = Path(name).parts
     bad = not name or "\0" in name or "\\" in name or is_address(name) or Path(name).is_absolute() or ".." in parts
-    if bad or not parts or not _resolves_inside(root, name):
+    if bad or not parts or not resolves_inside(root, name):
         raise MediaError(f"{where}: path {name[:200]!r} leads out of {root}; give paths relative to it, without '..'.")
     return Path(name).as_posix()
 
 
-def _resolves_inside(root: Path, name: str) -> bool:
+def resolves_inside(root: Path, name: str) -> bool:
+    """Whether what has the name, relative to the root or absolute, lies in it, and so does what it links to."""
     try:
         return (root / name).resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, UnicodeError):  # a name that is too long, links in a circle, half a character

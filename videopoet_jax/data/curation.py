@@ -12,7 +12,6 @@ entry point of `videopoet_jax.annotators`, and every process that annotates know
 """
 
 import functools
-import importlib.metadata
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -37,6 +36,7 @@ from videopoet_jax.data.curation_measures import (
 from videopoet_jax.data.curation_shots import Shot, shots
 from videopoet_jax.data.media_open import Number
 from videopoet_jax.layers.motion import flow_length
+from videopoet_jax.sequence import plugins
 
 __all__ = [
     "ANNOTATORS", "Annotations", "Annotator", "Figure", "Letterbox", "Shot", "annotate", "duplicates", "figures",
@@ -191,5 +191,4 @@ def register_annotator(name: str, function: Annotator) -> Annotator:
 @functools.cache
 def load_plugins() -> None:
     """Imports the modules that installed packages name as entry points of `videopoet_jax.annotators`."""
-    for point in importlib.metadata.entry_points(group=PLUGINS):
-        point.load()
+    plugins.load(PLUGINS)

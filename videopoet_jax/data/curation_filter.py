@@ -14,7 +14,7 @@ from typing import NamedTuple
 from videopoet_jax.data.curation import ANNOTATORS, NOT_FIGURES, Annotations, Figure, figures, load_plugins
 
 Rule = bool | Sequence[float | int | None]
-_SWITCHES = {"has_audio", "caption", "duplicate"}
+SWITCHES = {"has_audio", "caption", "duplicate"}  # fields that are a yes or no
 
 # Not in the papers, which give no numbers; ours, for clips at 8 frames a second.
 DEFAULT_RULES: Mapping[str, Rule] = {
@@ -85,18 +85,23 @@ def _broken(field: str, values: Mapping[str, Figure], rule: Rule) -> Reason | No
     return Reason(field, value, high) if high is not None and not value <= high else None
 
 
+def fields() -> list[str]:
+    """What there may be rules for, a user's own annotators too."""
+    load_plugins()
+    return [field for field in Annotations._fields if field not in NOT_FIGURES] + list(ANNOTATORS)
+
+
 def check_rules(rules: Mapping[str, object]) -> None:
     """Refuses a table that cannot be meant.
 
     Raises:
         ValueError: an unknown field, a range for a yes or no, or the reverse, or low above high.
     """
-    load_plugins()
-    known = [field for field in Annotations._fields if field not in NOT_FIGURES] + list(ANNOTATORS)
+    known = fields()
     for field, rule in rules.items():
         if field not in known:
             raise ValueError(f"rule {field!r}: no such field; use one of {', '.join(known)}.")
-        if field in _SWITCHES:
+        if field in SWITCHES:
             if not isinstance(rule, bool):
                 raise ValueError(f"rule {field}: {rule!r}: it is a yes or no; give True or False.")
         elif not _is_range(rule):

@@ -1,6 +1,7 @@
 """Frames one after another → windows of them as examples, which say what they are of and where they lie in it.
 
 windowed(frames, num_frames=3, stride=2, …)    a b c d e f   →   (0, [a b c])  (2, [c d e])
+… num_frames=2, stride=2, longest=3            a b b b b b c   →   (0, [a b])  (2, [b b])
 stretch(12, 14.125)                                          →   "@12.000-14.125"
 """
 
@@ -20,19 +21,26 @@ class Window(NamedTuple):
     video: np.ndarray
 
 
-def windowed(frames: Iterable[np.ndarray], *, num_frames: int, stride: int, what: str) -> Iterator[Window]:
+def windowed(
+    frames: Iterable[np.ndarray], *, num_frames: int, stride: int, what: str, longest: int | None = None
+) -> Iterator[Window]:
     """Windows of `num_frames`, their starts `stride` apart, as soon as their last frame is there; the rest is dropped.
+
+    Windows of one and the same array are left out where it has come more than `longest` times in a row: two timestamps
+    far apart make few windows of the frame between them.
 
     Raises:
         MediaError: fewer frames than a window has; it begins with `what`.
     """
     held: deque[np.ndarray] = deque(maxlen=num_frames)
-    count = 0
+    count = same = 0
     for frame in frames:
+        same = same + 1 if held and frame is held[-1] else 1
         held.append(frame)
         count += 1
         first = count - num_frames
-        if first >= 0 and first % stride == 0:
+        still = longest is not None and same > max(longest, num_frames)
+        if first >= 0 and first % stride == 0 and not still:
             yield Window(first, np.stack(held))
     if count < num_frames:
         raise MediaError(f"{what}: {count} frames, a window has {num_frames}; give a longer one.")

@@ -11,7 +11,6 @@ decode(item, fps=8, num_frames=17, …)            →  windows of a film of 40 
 
 import os
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from videopoet_jax.data import clip_files, manifest, tfds_source, vizdoom_play
-from videopoet_jax.data.clip_store import from_pcm, to_pcm
-from videopoet_jax.data.item_windows import check_windows, example, stretch, windowed
-from videopoet_jax.data.media import MediaError, Number, is_silent, iterate_audio, iterate_frames, probe, read_image
+from videopoet_jax.data.film_windows import film_windows
+from videopoet_jax.data.item_windows import check_windows, example, stretch
+from videopoet_jax.data.media import MediaError, Number, is_still, read_image
 from videopoet_jax.data.media_open import is_address
 
 _SEEN_BITS = 1 << 27  # 16 MB. With ten million lines one in 250 gets a number that it could do without
 _HASHES = 4
+_TEXTS = frozenset((".tsv", ".json", ".txt", ".ndjson", ".xlsx"))  # what may be meant for a manifest
 # What is no file, by the word before the colon: `addresses(name)` of its clips, `windows(address, …)` of one of them.
 _NAMED = {"tfds": tfds_source, "vizdoom": vizdoom_play}
 
@@ -35,7 +35,8 @@ class Item(NamedTuple):
 
     `id` is stable, unique in its source and relative to it: `b/a.mp4`, or `b/a.mp4@12.000-14.125` for a stretch;
     `path` is absolute; `start` and `end` are seconds, `end` None is the end of the film. A clip of a named source has
-    an address for both, and its caption comes with it.
+    an address for both, and its caption comes with it. `root` is the folder that the film must lie in, "" where any
+    place will do.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Item(NamedTuple):
     end: float | None = None
     caption: str = ""
     image: bool = False
+    root: str = ""
 
 
 def named(source: str | os.PathLike) -> Any | None:
@@ -52,7 +54,7 @@ def named(source: str | os.PathLike) -> Any | None:
     return _NAMED.get(world) if colon else None
 
 
-def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Item]:
+def items_of(source: str | os.PathLike, on_skip: Callable[[int, str], None] | None = None) -> Iterator[Item]:
     """The items of a folder, of a manifest (`.jsonl`, `.csv`, `.parquet`), the one that a film or picture is, or those
     of a named source.
 
@@ -76,9 +78,13 @@ def items_of(source: str | os.PathLike, on_skip: Callable[[str], None] | None = 
         raise FileNotFoundError(f"{source}: no such file or folder; check the path.")
     if path.is_dir():
         return _of_folder(path)
-    if path.suffix.lower() in manifest.SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in manifest.SUFFIXES:
         return _of_manifest(path, on_skip)
-    return iter([_item(path.parent, path.name, caption=clip_files.caption_of(path.parent, path.name, {}))])
+    if suffix in _TEXTS:
+        raise MediaError(f"{source}: no film; a manifest is a .jsonl, .csv or .parquet: convert it to one of these.")
+    item = _item(path.parent, path.name, caption=clip_files.caption_of(path.parent, path.name, {}))
+    return iter([item._replace(root="")])
 
 
 def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, caption: str = "") -> Item:
@@ -87,7 +93,7 @@ def _item(root: Path, name: str, start: float = 0.0, end: float | None = None, c
     # A file's name may hold bytes that are no text; what is stored later must be.
     text = name.encode("utf-8", "backslashreplace").decode()
     caption = caption.encode("utf-8", "replace").decode()
-    return Item(text + part, os.path.join(root, name), start, end, caption, image)
+    return Item(text + part, os.path.join(root, name), start, end, caption, image, os.fspath(root))
 
 
 def _of_folder(root: Path) -> Iterator[Item]:
@@ -102,7 +108,7 @@ def _of_folder(root: Path) -> Iterator[Item]:
         raise MediaError(f"{root}: no videos and no pictures in it (mp4, mkv, webm, png, jpg …); put some there.")
 
 
-def _of_manifest(path: Path, on_skip: Callable[[str], None] | None) -> Iterator[Item]:
+def _of_manifest(path: Path, on_skip: Callable[[int, str], None] | None) -> Iterator[Item]:
     seen = _Seen()
     for entry in manifest.read_manifest(path, on_skip):
         item = _item(path.parent, entry.path, entry.start, entry.end, entry.caption)
@@ -140,8 +146,8 @@ def decode(
 
     They are those of `sources.ClipFolder` ("video" uint8 [t h w 3], "audio" float32 [s], "has_audio", "caption") and
     "id", the item's with the window's time in the film (`b/a.mp4@2.125-4.250`), and "source", the item's id alone.
-    A picture is one frame, without sound. "has_audio" is the same for all windows of an item: whether anything is to
-    be heard from its start to its end. Where the sound breaks off, silence follows.
+    A picture, or a GIF of one frame, is one frame, without sound. "has_audio" is the same for all windows of an item:
+    whether anything is to be heard from its start to its end. Where the sound breaks off, silence follows.
 
     Frames of a stretch are those that decoding from the film's beginning gives at those moments. So is its sound, but
     that it may be resampled at other moments between the old samples: it is in its place to half a sample.
@@ -150,76 +156,27 @@ def decode(
         stride: frames between the starts of windows, by default `num_frames`; frames left over at the end are dropped.
 
     Raises:
-        FileNotFoundError, MediaError: what cannot be read, or is too short for a window; after the windows before it
-            where a film is beyond the limits somewhere in the middle.
+        FileNotFoundError, MediaError: what cannot be read, leads out of its root by now, or is too short for a window;
+            after the windows before it where a film is beyond the limits somewhere in the middle.
     """
     stride = check_windows(num_frames, stride)
+    sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate,
+             "stride": stride}  # fmt: skip
     if world := named(item.path):
-        sizes = {"fps": fps, "height": height, "width": width, "num_frames": num_frames, "sample_rate": sample_rate}
-        return world.windows(item.path, **sizes, stride=stride)
-    if item.image:
+        return world.windows(item.path, **sizes)
+    check_place(item)
+    if item.image or is_still(item.path):
         return _picture(item, fps, height, width, sample_rate)
-    return _windows(item, fps, height, width, num_frames, sample_rate, stride)
+    return film_windows(item.path, source=item.id, caption=item.caption, **sizes, start=item.start, end=item.end)
+
+
+def check_place(item: Item) -> None:
+    """Raises where a link has taken the place of what was listed, and leads out of the root."""
+    if item.root and not clip_files.resolves_inside(Path(item.root), item.path):
+        raise MediaError(f"{item.path}: leads out of {item.root}; put the file itself there.")
 
 
 def _picture(item, fps, height, width, sample_rate) -> Iterator[dict[str, Any]]:
     video = read_image(item.path, height=height, width=width)[None]
     silence = round(sample_rate / fps)
     yield example(video, silence, has_audio=False, caption=item.caption, name=item.id, source=item.id)
-
-
-def _windows(item, fps, height, width, num_frames, sample_rate, stride) -> Iterator[dict[str, Any]]:
-    sound = _Sound(item, sample_rate) if _is_heard(item) else None
-    frames = iterate_frames(item.path, fps=fps, height=height, width=width, start=item.start, end=item.end)
-    samples, what = round(num_frames * sample_rate / fps), f"{item.path} ({item.id} at {float(fps):g} frames a second)"
-    for window in windowed(frames, num_frames=num_frames, stride=stride, what=what):
-        begin = Fraction(item.start) + window.first / Fraction(fps)
-        yield example(
-            window.video,
-            sound.window(round(window.first * sample_rate / fps), samples) if sound else samples,
-            has_audio=sound is not None,
-            caption=item.caption,
-            name=item.id + stretch(begin, begin + num_frames / Fraction(fps)),
-            source=item.id,
-        )
-
-
-def _is_heard(item: Item) -> bool:
-    """Whether the item has sound that is not silence; sound that cannot be decoded is none."""
-    info = probe(item.path)
-    if not info.has_audio:
-        return False
-    end = item.end or (info.duration if info.duration > item.start else None)
-    try:
-        return not is_silent(item.path, start=item.start, end=end)
-    except MediaError:
-        return False
-
-
-class _Sound:
-    """The item's sound, read as far as the windows have come; they must ask in the order of time."""
-
-    def __init__(self, item: Item, sample_rate: int) -> None:
-        self._chunks = iterate_audio(item.path, sample_rate=sample_rate, start=item.start, end=item.end)
-        self._held, self._first = np.zeros(0, np.int16), 0  # the sample that `_held` begins with
-
-    def window(self, first: int, samples: int) -> np.ndarray:
-        """float32 samples from `first` on; silence where there is no sound any more."""
-        while self._first + len(self._held) < first + samples:
-            self._drop(first)
-            try:
-                chunk = next(self._chunks, None)
-            except MediaError:
-                chunk = None
-            if chunk is None:
-                break
-            self._held = np.concatenate([self._held, to_pcm(chunk)])  # 16 bits, as `ClipFolder` keeps it
-        self._drop(first)
-        wave = np.zeros(samples, np.float32)
-        piece = self._held[max(0, first - self._first) :][:samples]
-        wave[: len(piece)] = from_pcm(piece)
-        return wave
-
-    def _drop(self, first: int) -> None:
-        gone = min(len(self._held), max(0, first - self._first))
-        self._held, self._first = self._held[gone:], self._first + gone

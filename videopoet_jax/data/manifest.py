@@ -40,20 +40,23 @@ class Entry(NamedTuple):
     end: float | None
 
 
-def read_manifest(path: str | os.PathLike, on_skip: Callable[[str], None] | None = None) -> Iterator[Entry]:
-    """The entries of a `.jsonl`, `.csv` or `.parquet`; `on_skip` is told of each line that is left out, and why.
+def read_manifest(path: str | os.PathLike, on_skip: Callable[[int, str], None] | None = None) -> Iterator[Entry]:
+    """The entries of a `.jsonl`, `.csv` or `.parquet`; `on_skip` is told of each line that is left out, its
+    number and why.
 
     Left out, since a million lines must not be lost for one: what is no entry, a path that leads out of the manifest's
     folder (absolute, `..`, an address, a link) or to no file, and times that are no stretch. Nothing that a line
     names is opened here. Without `on_skip` the first ten are logged; how many there were is logged in any case.
 
     Raises:
-        FileNotFoundError, MediaError: no manifest, no column `path`, or more than half of the lines are bad: then it
-            is the manifest that is wrong.
+        FileNotFoundError, MediaError: no manifest, nothing in it, no column `path`, or more than half of the lines are
+            bad: then it is the manifest that is wrong.
     """
     path = Path(path)
     read, rule = _FORMATS[path.suffix.lower()]
     good, bad, first = 0, 0, ""
+    if path.is_file() and path.stat().st_size == 0:
+        raise MediaError(f"{path}: empty, there is no film in it; write a line for each.")
     with io.BufferedReader(open_local(path)) as file:
         for line, values in read(file, path):
             where = f"{path}, line {line}"
@@ -64,7 +67,7 @@ def read_manifest(path: str | os.PathLike, on_skip: Callable[[str], None] | None
             except MediaError as error:
                 bad, first = bad + 1, first or str(error)
                 if on_skip is not None:
-                    on_skip(str(error))
+                    on_skip(line, str(error))
                 elif bad <= SHOWN:
                     _LOG.warning("left out: %s", error)
                 if bad >= SURE_AFTER and bad > good:
@@ -74,6 +77,8 @@ def read_manifest(path: str | os.PathLike, on_skip: Callable[[str], None] | None
                 yield entry
     if bad > good:
         raise MediaError(f"{path}: {bad:,} of {good + bad:,} lines are bad, at most half may be; the first: {first}")
+    if not good:
+        raise MediaError(f"{path}: no entry, there is no film in it; write a line for each.")
     if bad:
         _LOG.warning("%s: %d of %d lines left out.", path, bad, good + bad)
 
@@ -219,6 +224,9 @@ def _check_columns(names: list[str], path: Path) -> None:
             f"{path}: columns {', '.join(names)[:200]}: one named 'path' is needed, and 'caption', 'start', 'end' if "
             "there are such; rename them in the first line."
         )
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            raise MediaError(f"{path}: {names.count(name)} columns are named {name!r}; rename all but one.")
 
 
 _FORMATS: dict[str, tuple[Callable[[BinaryIO, Path], _Rows], str]] = {

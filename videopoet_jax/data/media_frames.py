@@ -14,6 +14,7 @@ from videopoet_jax.data.media_image import fit, target_size
 from videopoet_jax.data.media_moments import Unshown, retime
 from videopoet_jax.data.media_open import (
     MAX_FPS,
+    MAX_HELD,
     MAX_SECONDS,
     MediaError,
     Number,
@@ -111,8 +112,9 @@ def iterate_frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames from `start` to before `end` (seconds), in memory that does not grow with the length of the video.
 
-    fps: None gives every stored frame; else see `retime`. height, width: see `fit`; one alone keeps the aspect.
-    A damaged stream gives what can be decoded. All frames have the size of the first.
+    fps: None gives every stored frame; else see `retime`, and a frame that is shown again is the same array. height,
+    width: see `fit`; one alone keeps the aspect. A damaged stream gives what can be decoded. All frames have
+    the size of the first.
 
     Raises:
         FileNotFoundError, MediaError: at once for the arguments, else where the file breaks a limit.
@@ -139,6 +141,7 @@ def _iterate(path, fps, height, width, start, end) -> Iterator[np.ndarray]:
         timed = _timed(decoded_from(container, stream, path, start, unshown), zero, period, path)
         if fps is not None:
             last = min(period, _LONGEST_LAST)
+            timed = _without_gaps(timed, end, path)
             frames = retime(timed, fps=fps, start=start, end=end, last=last, tolerance=tolerance)
         else:
             frames = _between(timed, start, end, tolerance)
@@ -171,6 +174,19 @@ def _timed(frames, zero, period, path) -> Iterator[tuple[Fraction, "av.VideoFram
             )
         previous = time if previous is None else max(time, previous)
         yield previous, frame
+
+
+def _without_gaps(timed, end, path) -> Iterator[tuple[Fraction, "av.VideoFrame"]]:
+    """Raises where a frame would be shown for longer than `MAX_HELD`, if anything of that is asked for."""
+    newest = None
+    for time, frame in timed:
+        if newest is not None and time - newest > MAX_HELD and (end is None or newest + MAX_HELD < end):
+            raise MediaError(
+                f"{os.fspath(path)}: the frame at {float(newest):g} s is followed by one at {float(time):,.0f} s; one "
+                f"is shown for up to {MAX_HELD} s; cut the video there, or convert it anew."
+            )
+        newest = time
+        yield time, frame
 
 
 def _between(timed, start, end, tolerance) -> Iterator["av.VideoFrame"]:

@@ -70,6 +70,17 @@ def read_image(
     return fit(pixels, *goal)
 
 
+def is_still(path: str | os.PathLike) -> bool:
+    """Whether it is a GIF of a single frame, which is a picture and no film."""
+    if Path(path).suffix.lower() != ".gif":
+        return False
+    try:
+        with open_local(path) as file, Image.open(file, formats=("GIF",)) as image:
+            return not image.is_animated
+    except Exception:  # Pillow's readers raise whatever a damaged file leads them to: reading it as a film says why
+        return False
+
+
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [h w 3] as PNG, JPEG or WebP, by the suffix; the file appears whole or not at all."""
     path, kind = Path(path), SUFFIXES.get(Path(path).suffix.lower())

@@ -24,6 +24,7 @@ MAX_PIXELS = 139_264 * 256
 MAX_SIDE = 16_384
 MAX_FPS = 1_000
 MAX_SECONDS = 24 * 3_600  # a later timestamp is taken for a damaged or hostile one
+MAX_HELD = 600  # seconds that one frame is shown: a slide of a lecture; longer is taken for a damaged timestamp
 MAX_CHANNELS = 64
 MAX_STREAMS = 64
 SAMPLE_RATES = (1_000, 768_000)

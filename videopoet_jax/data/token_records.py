@@ -106,10 +106,15 @@ def write_meta(
 ) -> None:
     """`index.npy`, and then `meta.json`, with which a directory is whole."""
     body = {"version": VERSION, "records": len(index), "files": list(files), "meta": meta}
-    with (directory / INDEX).open("wb") as file:
-        np.save(file, index)
+    write_atomically(directory / INDEX, lambda path: save_rows(path, index))
     text = json.dumps(body, indent=1, ensure_ascii=False)
     write_atomically(directory / META, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def save_rows(path: Path, rows: Int[np.ndarray, "n fields"]) -> None:
+    """Writes rows of an index."""
+    with path.open("wb") as file:
+        np.save(file, rows)
 
 
 class TokenWriter:
@@ -176,7 +181,7 @@ class TokenSource:
         for name, value in (expect or {}).items():
             if self.meta.get(name) != value:
                 raise RecordError(
-                    f"{self.directory}: made with {name} {self.meta.get(name)!r}, {value!r} is needed; tokenize again."
+                    f"{self.directory}: made with {name} {self.meta.get(name)!r}, {value!r} is needed; make them anew."
                 )
         self._starts = np.cumsum([0, *(file["records"] for file in self.files)])
         self._readers: dict[int, Any] = {}
@@ -204,7 +209,7 @@ class TokenSource:
             path = self.directory / file["name"]
             with path.open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != file["sha256"]:
-                    raise RecordError(f"{path}: its SHA-256 is not the one in {META}; copy or tokenize it again.")
+                    raise RecordError(f"{path}: its SHA-256 is not the one in {META}; copy or prepare it again.")
 
     @property
     def digest(self) -> str:
@@ -251,7 +256,7 @@ def _damage(path: Path, index: int) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, KeyError, IndexError, OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise RecordError(f"{path}: record {index} is damaged ({reason}); copy or tokenize it again.") from error
+        raise RecordError(f"{path}: record {index} is damaged ({reason}); copy or prepare it again.") from error
 
 
 def _read_index(directory: Path, records: int) -> Int[np.ndarray, "n fields"]:
@@ -262,7 +267,7 @@ def _read_index(directory: Path, records: int) -> Int[np.ndarray, "n fields"]:
         if index.dtype != np.int32 or index.shape != (records, len(FIELDS)):
             raise ValueError(f"{index.dtype} {list(index.shape)}, int32 {[records, len(FIELDS)]} is needed")
     except (OSError, ValueError, EOFError) as error:
-        raise RecordError(f"{path}: not the index of these records ({error}); tokenize again.") from error
+        raise RecordError(f"{path}: not the index of these records ({error}); prepare them again.") from error
     return index
 
 
@@ -270,7 +275,9 @@ def read_meta(directory: Path) -> dict[str, Any]:
     """A directory's `meta.json`, checked."""
     path = directory / META
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, so this is no finished directory of records; tokenize again.")
+        raise FileNotFoundError(
+            f"{path}: no such file, so this is no finished directory of records; `videopoet data prepare` makes one."
+        )
     try:
         if path.stat().st_size > MAX_META_BYTES:
             raise ValueError(f"longer than {MAX_META_BYTES:,} bytes")
@@ -283,5 +290,5 @@ def read_meta(directory: Path) -> dict[str, Any]:
         if sum(file["records"] for file in body["files"]) != body["records"] or not isinstance(body["meta"], dict):
             raise ValueError("counts that do not add up")
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: not what TokenWriter wrote ({error}); tokenize again.") from error
+        raise RecordError(f"{path}: not what TokenWriter wrote ({error}); prepare them again.") from error
     return body

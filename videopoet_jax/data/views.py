@@ -66,6 +66,18 @@ def register_view(key: str, make: View) -> None:
         raise ValueError(f"view {key!r}: another one has this key already; give yours one of its own.")
 
 
+def check(keys: Iterable[str]) -> None:
+    """
+    Raises:
+        ValueError: a key that stands for no view, a user's own neither.
+    """
+    keys = set(keys)
+    if not keys <= set(VIEWS):
+        load_plugins()
+    if unknown := sorted(keys - set(VIEWS)):
+        raise ValueError(f"view {unknown[0]!r}: unknown; use {', '.join(VIEWS)}, or register one of your own.")
+
+
 def views_of(example: Example, keys: Iterable[str], seed: tuple[int, ...]) -> dict[str, UInt8[np.ndarray, "t h w 3"]]:
     """Every view that is asked for; each draws from a generator of its own, so that one more changes no other.
 
@@ -73,8 +85,5 @@ def views_of(example: Example, keys: Iterable[str], seed: tuple[int, ...]) -> di
         ValueError: a key that stands for no view.
     """
     keys = list(keys)
-    if not set(keys) <= set(VIEWS):
-        load_plugins()
-    if unknown := sorted(set(keys) - set(VIEWS)):
-        raise ValueError(f"view {unknown[0]!r}: unknown; use {', '.join(VIEWS)}, or register one of your own.")
+    check(keys)
     return {key: VIEWS[key](example, np.random.default_rng((*seed, *key.encode()))) for key in keys}

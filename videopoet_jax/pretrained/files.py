@@ -3,6 +3,7 @@
 A nested tree `{"encoder": {"conv": {"kernel": …}}}` is stored flat, keys joined by dots: `encoder.conv.kernel`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -94,7 +95,7 @@ def write_config(directory: str | os.PathLike, model_type: str, config: Mapping[
 
 
 def write_atomically(path: Path, write: Any) -> None:
-    """Calls `write(temporary path beside it)`, then renames; nothing is left behind when `write` raises."""
+    """Calls `write(temporary path beside it)`, then `put_in_place`; nothing is left behind when `write` raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -102,9 +103,25 @@ def write_atomically(path: Path, write: Any) -> None:
     try:
         write(temporary)
         temporary.chmod(0o644)
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Renames a file that is written when its bytes are on the disk: whatever fails, no name stands for half of it."""
+    _to_disk(temporary)
+    temporary.replace(path)
+    with contextlib.suppress(OSError):  # file systems that know no such thing of a folder
+        _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -215,6 +232,8 @@ def weight_files(directory: Path) -> list[Path]:
         return [directory / n for n in names]
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory}: no such directory; give one that save_pretrained wrote.")
     raise FileNotFoundError(f"{directory}: no {WEIGHTS} and no {INDEX}; give a directory that save_pretrained wrote.")
 
 

@@ -23,7 +23,7 @@ def latent_frames(frames: int) -> int:
         ValueError: another number of frames.
     """
     if frames < 1 or (frames - 1) % TEMPORAL_STRIDE:
-        nearest = max(1, 1 + (frames - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE)
+        nearest = max(1, 1 + (frames + 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE)
         raise ValueError(f"{frames} frames: need 1 + {TEMPORAL_STRIDE}·k; try {nearest}.")
     return 1 + (frames - 1) // TEMPORAL_STRIDE
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int
 
 from videopoet_jax.sequence import vocabulary as vocab
-from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start
+from videopoet_jax.sequence.grid import Grid, audio_frames, latent_frames, latent_start, pixel_frames
 from videopoet_jax.sequence.tasks import Span, Task
 from videopoet_jax.sequence.vocabulary import Vocabulary
 
@@ -231,6 +231,13 @@ def layout_for(
     if task.frames:
         grid = dataclasses.replace(grid, frames=task.frames)
     both = {s.modality for s in writes} == {"video", "audio"}
+    if grid.frames > pixel_frames(vocab.MAX_LATENTS):
+        raise ValueError(f"{grid.frames} frames: clips of up to {pixel_frames(vocab.MAX_LATENTS)} fit; ask for fewer.")
+    for span in (*reads, *writes):
+        try:
+            span.frames(grid.frames)
+        except ValueError as error:
+            raise ValueError(f"task {task.name}: {error}") from error
     build = _Builder(audio_order, text_length)
     build.special(False, "<bos>", f"<task:{task.output}{'+audio' if both else ''}>")
     if task.text:

@@ -23,9 +23,9 @@ A task of your own is one more declaration: `register` it in a module that your 
 
 import dataclasses
 import functools
-import importlib.metadata
 import re
 
+from videopoet_jax.sequence import plugins
 from videopoet_jax.sequence.grid import latent_frames
 from videopoet_jax.sequence.vocabulary import OUTPUTS
 
@@ -212,8 +212,7 @@ def register(task: Task) -> Task:
 @functools.cache
 def load_plugins() -> None:
     """Imports the modules that installed packages name as entry points of `videopoet_jax.tasks`."""
-    for point in importlib.metadata.entry_points(group=PLUGINS):
-        point.load()
+    plugins.load(PLUGINS)
 
 
 def get_task(name: str) -> Task:
