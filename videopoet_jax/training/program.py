@@ -119,7 +119,7 @@ def read_program(text: str, share: Callable[[str], float] = lambda scope: 1.0, d
                     found.append(collective)
             moved = 0.0
             if line.opcode not in _FREE and not line.opcode.startswith(COLLECTIVES):
-                moved = _memory(line.shape) + sum(_memory(shapes.get(o, "")) for o in line.operands)
+                moved = _moved(computations, line, shapes)
             if flops or moved:
                 work.append((flops, moved))
         blocks.append(Block(times, tuple(work), tuple(found)))
@@ -202,6 +202,52 @@ def _size(kind: str, dims: str) -> float:
 def _memory(shape: str) -> float:
     """Bytes of the arrays that lie in main memory; `S(1)`, say, lie on the chip's own."""
     return sum((_size(kind, dims) for kind, dims, layout in _ARRAY.findall(shape) if "S(" not in layout), 0.0)
+
+
+# Of a large array they touch a part: what a slice or a gathering gives, and what an update puts into it.
+_READS_A_PART = {"dynamic-slice", "slice", "gather"}
+
+
+def _moved(computations: Mapping[str, list[Instruction]], line: Instruction, shapes: Mapping[str, str]) -> float:
+    """Bytes that a line reads from main memory and writes to it."""
+    if line.opcode != "fusion":
+        return _moved_by([line], shapes, {o: shapes.get(o, "") for o in line.operands}, line)
+    inner = computations[line.attribute("calls")]
+    names = {other.name: other.shape for other in inner}
+    # Inside a fusion shapes say nothing of where arrays lie; those that it is called with do.
+    given = {}
+    for other in inner:
+        if other.opcode == "parameter":
+            number = int(re.match(r"parameter\((\d+)\)", other.rest)[1])
+            given[other.name] = shapes.get(line.operands[number], "")
+    return _moved_by(inner, names, given, line)
+
+
+def _moved_by(inner: list[Instruction], names: Mapping[str, str], given: Mapping[str, str], line: Instruction) -> float:
+    """The same, of lines that are done as one: `given` are the arrays from outside."""
+    written, total = _memory(line.shape), 0.0
+    for name, shape in given.items():
+        whole, uses = _memory(shape), [other for other in inner if name in other.operands]
+        if not whole:
+            continue
+        parts = 0.0
+        for use in uses:
+            first = use.operands[0] == name
+            if first and use.opcode in _READS_A_PART:
+                parts += _bytes(use.shape)
+            elif first and use.opcode == "dynamic-update-slice":
+                put = _bytes(names.get(use.operands[1], given.get(use.operands[1], "")))
+                parts, written = parts + put, max(0.0, written - _bytes(use.shape)) + put
+            else:
+                parts = whole
+                break
+        total += min(whole, parts)
+    return total + written
+
+
+def _bytes(shape: str) -> float:
+    """Bytes of all arrays of a shape, wherever they lie."""
+    return sum((_size(kind, dims) for kind, dims, _ in _ARRAY.findall(shape)), 0.0)
 
 
 def _operations(line: Instruction, shapes: Mapping[str, str], density: float) -> float:
