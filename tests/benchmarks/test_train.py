@@ -48,8 +48,8 @@ def raced(seconds, losses=(5.0, 4.0, 3.0), peer_losses=(5.0, 4.0, 3.0), task=NAN
         told = {"ours": {"losses": losses, "task": str(task)}, train.TWIN: {"losses": peer_losses, "remat": False}}
         return {
             side: SimpleNamespace(
-                name=f"{case}, {side}", seconds=seconds[side], median=float(np.median(seconds[side])), peak_mb=1024.0,
-                told=told[side],
+                name=f"{case}, {side}", side=side, seconds=seconds[side], median=float(np.median(seconds[side])),
+                cpu_median=1.0, peak_mb=1024.0, told=told[side],
             )
             for side in sides
         }  # fmt: skip

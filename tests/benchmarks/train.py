@@ -80,8 +80,8 @@ def compare(task: Task, gpu: str | None) -> None:
     ratio = peer.median / ours.median if gpu else statistics.median(ratios)
     contest.line(
         f"{title(task, gpu)}, against the {TWIN}", ours.median, peer.median, "s", GOALS[kind], ratio=ratio,
-        ratios=[round(min(ratios), 3), round(max(ratios), 3)], losses=losses, **speed(task, ours),
-        peer_gib=round(peer.peak_mb / 1024, 1), peer_remat=peer.told["remat"],
+        ratios=[round(min(ratios), 3), round(max(ratios), 3)], cpu={s.side: s.cpu_median for s in (ours, peer)},
+        losses=losses, **speed(task, ours), peer_gib=round(peer.peak_mb / 1024, 1), peer_remat=peer.told["remat"],
     )  # fmt: skip
 
 
@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
     parser.add_argument("--rows", type=int, default=0, help="sequences of a step, instead of what fits")
     parser.add_argument("--remat", default="none", help="with --rows: what the backward pass keeps of a layer")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU, float32 elsewhere")
     parser.add_argument("--as-on-gpu", action="store_true", help="a CPU goes the way of a GPU; to try it")
     parser.add_argument("--serve", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -139,7 +140,7 @@ def main() -> None:
     if unknown := set(options.shapes) - set(SHAPES):
         parser.error(f"{', '.join(sorted(unknown))}: unknown; use {', '.join(SHAPES)}.")
     gpu = gpu_name() or ("a CPU" if options.as_on_gpu else None)
-    dtype = "bfloat16" if gpu else "float32"
+    dtype = options.dtype or ("bfloat16" if gpu_name() else "float32")
     rows = options.rows or (0 if gpu else 32)
     shapes = options.shapes or (["300m", "1b"] if gpu else ["nano"])
     tasks = {shape: Task(shape, rows, options.remat if rows else "", dtype) for shape in shapes}

@@ -16,7 +16,7 @@ SAME = ("train.optimizer=adamw", "train.learning_rate=1e-3", "train.schedule=con
         "loss.condition_drop=0.0")  # fmt: skip
 TINY = ("model.depth=2", "model.width=64", "model.heads=2", "model.kv_heads=1", "model.head_dim=32", "model.mlp=128",
         "model.rotary_sections=(16,8,8)", "model.visual_codes=4096", "model.text_dim=32", "model.text_pieces=0",
-        "data.height=32", "data.width=32", "data.text_length=16", "data.text_buckets=()", "loss.chunk=32")  # fmt: skip
+        "data.height=32", "data.width=32", "data.text_length=16", "data.text_buckets=()")  # fmt: skip
 SHAPES = {"nano": ("nano", ()), "300m": ("300m", ()), "1b": ("1b", ()), "tiny": ("300m", TINY)}
 
 # Rows and rematerialisation to try on an accelerator, those that should run fastest first: ours.

@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 VISUAL, AUDIO = 256, 256 + 2**18  # first ids of the visual and of the audio codes
 LEVEL = 1024  # codes of an audio level
-MOST_LOGITS = 2**28  # bytes: beyond, they are made for a chunk of positions at a time, and again on the way back
+MOST_LOGITS = 2**28  # bytes: beyond, they are made for a chunk of tokens at a time, and again on the way back
+CHUNK = 2048
 
 
 class Run(NamedTuple):
@@ -92,15 +93,15 @@ class Twin(nn.Module):
         model: the fields of the config's `model`.
         runs: of the one layout that it knows.
         prefix: its prefix's length where no padding is to be left out, and attention then needs no mask; None: by mask.
-        chunk, z_coefficient: of the config's `loss`.
+        z_coefficient: of the config's `loss`.
         remat: compute every layer again on the way back.
     """
 
-    def __init__(self, model: Mapping[str, Any], runs: Sequence[Run], prefix: int | None, chunk: int,
-                 z_coefficient: float, dtype: torch.dtype, remat: bool):  # fmt: skip
+    def __init__(self, model: Mapping[str, Any], runs: Sequence[Run], prefix: int | None, z_coefficient: float,
+                 dtype: torch.dtype, remat: bool):  # fmt: skip
         super().__init__()
         self.model, self.runs, self.prefix, self.remat, self.dtype = dict(model), runs, prefix, remat, dtype
-        self.chunk, self.z_coefficient = chunk, z_coefficient
+        self.z_coefficient = z_coefficient
         self.each = round(model["visual_codes"] ** (1 / model["visual_factors"]))
         self.blocks = nn.ModuleList(Block(model) for _ in range(model["depth"]))
         for name, shape in self.shapes(model).items():
@@ -171,12 +172,12 @@ class Twin(nn.Module):
                 x = linear(text.to(self.dtype), self.input_text_projection.T)
             elif kind == "video":
                 digits = [(own - VISUAL) // self.each ** (k - 1 - j) % self.each for j in range(k)]
-                x = sum(F.embedding(c, self.input_visual[j].to(self.dtype)) for j, c in enumerate(digits))
+                x = sum(F.embedding(c, self.input_visual[j]) for j, c in enumerate(digits))
             elif kind == "audio":
-                x = F.embedding(own - AUDIO, self.input_audio.to(self.dtype))
+                x = F.embedding(own - AUDIO, self.input_audio)
             else:
-                x = F.embedding(own, self.input_special_text.to(self.dtype))
-            parts |= zip(runs, x.split([run.stop - run.start for run in runs], dim=1), strict=True)
+                x = F.embedding(own, self.input_special_text)
+            parts |= zip(runs, x.to(self.dtype).split([run.stop - run.start for run in runs], dim=1), strict=True)
         x = torch.cat([parts[run] for run in self.runs], dim=1)
         after = torch.cat([positions[:, 1:], positions[:, -1:]], dim=1)
         rows = torch.arange(self.model["modalities"], device=ids.device)
@@ -197,7 +198,7 @@ class Twin(nn.Module):
         angles = torch.cat(angles, dim=-1)[:, None]
         return angles.cos(), angles.sin()
 
-    def visual(self, x: Tensor, codes: Tensor) -> Tensor:
+    def visual(self, x: Tensor, tables: Tensor, codes: Tensor) -> Tensor:
         """Σ over the factors of −log p + z · log² Z, each given those before it."""
         k, total = self.model["visual_factors"], 0.0
         digits = [codes // self.each ** (k - 1 - j) % self.each for j in range(k)]
@@ -208,22 +209,22 @@ class Twin(nn.Module):
                 y = rms_norm(y, self.output_chain_norm_scale, self.model["epsilon"])
                 hidden = F.silu(y @ self.output_chain_mlp_gate.to(x.dtype)) * (y @ self.output_chain_mlp_up.to(x.dtype))
                 y = x + hidden @ self.output_chain_mlp_down.to(x.dtype)
-            total = total + self.nll(y, self.output_visual[j], self.each, digit)
+            total = total + self.nll(y, tables[j], self.each, digit)
         return total
 
     def nll(self, x: Tensor, table: Tensor, rows: int, targets: Tensor) -> Tensor:
-        logits = linear(x, table[:rows]).float()
+        logits = F.linear(x, table[:rows]).float()
         log_z = logits.logsumexp(-1)
         of_target = logits.gather(-1, targets[..., None])[..., 0]
         return (log_z - of_target).sum() + self.z_coefficient * log_z.square().sum()
 
-    def score(self, run: Run, x: Tensor, ids: Tensor) -> Tensor:
+    def score(self, run: Run, table: Tensor, x: Tensor, ids: Tensor) -> Tensor:
         if run.kind == "video":
-            return self.visual(x, ids - VISUAL)
+            return self.visual(x, table, ids - VISUAL)
         if run.kind == "audio":
             first = LEVEL * run.level
-            return self.nll(x, self.output_audio[first : first + LEVEL], LEVEL, ids - AUDIO - first)
-        return self.nll(x, self.output_special_text, 256 + self.model["text_pieces"], ids)
+            return self.nll(x, table[first : first + LEVEL], LEVEL, ids - AUDIO - first)
+        return self.nll(x, table, 256 + self.model["text_pieces"], ids)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         ids, positions, n = batch["ids"].long(), batch["positions"], batch["ids"].shape[1]
@@ -236,14 +237,17 @@ class Twin(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, cos, sin, mask, use_reentrant=False) if self.remat else block(x, cos, sin, mask)
         x = rms_norm(x, self.norm_scale, self.model["epsilon"])
+        tables = {"video": self.output_visual, "audio": self.output_audio, "special": self.output_special_text}
+        tables = {kind: table.to(self.dtype) for kind, table in tables.items()}
         total, count = 0.0, 0
         for runs in self.kinds((run for run in self.runs if run.output), levels=True).values():
             hidden, own = (torch.cat([z[:, r.start - d : r.stop - d] for r in runs], 1) for z, d in ((x, 1), (ids, 0)))
             rows = {"video": self.each, "audio": LEVEL}.get(runs[0].kind, 256 + self.model["text_pieces"])
             whole = 4 * own.numel() * rows <= MOST_LOGITS
-            for start in range(0, own.shape[1], own.shape[1] if whole else self.chunk):
-                part = slice(start, None if whole else start + self.chunk)
-                given = (runs[0], hidden[:, part], own[:, part])
-                total = total + (self.score(*given) if whole else checkpoint(self.score, *given, use_reentrant=False))
+            size = own.shape[1] if whole else max(1, CHUNK // len(own))
+            score = self.score if whole else functools.partial(checkpoint, self.score, use_reentrant=False)
+            for start in range(0, own.shape[1], size):
+                part = slice(start, start + size)
+                total = total + score(runs[0], tables[runs[0].kind], hidden[:, part], own[:, part])
             count += own.numel()
         return total / count
