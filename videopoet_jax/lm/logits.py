@@ -21,9 +21,30 @@ Params = Mapping[str, Any]
 PADDING = -1e30  # logit of a padding row: finite, so that gradients stay finite
 
 
+@jax.custom_vjp
+def product(x: Float[Array, "b n d"], table: Float[Array, "v d"]) -> Float[Array, "b n v"]:
+    """`x · tableᵀ` of numbers in the dtype of `x`, summed in float32.
+
+    So are the two products on the way back: the slopes of the logits are rounded to the dtype of `x`. JAX's own
+    derivative multiplies them as float32, which a GPU does at half the speed.
+    """
+    return jnp.einsum("bnd,vd->bnv", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+def _product_back(kept: tuple[Array, Array], slopes: Float[Array, "b n v"]) -> tuple[Array, Array]:
+    x, table = kept
+    slopes = slopes.astype(x.dtype)
+    of_x = jnp.einsum("bnv,vd->bnd", slopes, table.astype(x.dtype))
+    of_table = jnp.einsum("bnv,bnd->vd", slopes, x, preferred_element_type=jnp.float32)
+    return of_x, of_table.astype(table.dtype)
+
+
+product.defvjp(lambda x, table: (product(x, table), (x, table)), _product_back)
+
+
 def score(x: Float[Array, "b n d"], table: Float[Array, "v d"], rows: int) -> Float[Array, "b n v"]:
     """`x · tableᵀ` in float32, the rows from `rows` on left out of every softmax."""
-    logits = jnp.einsum("bnd,vd->bnv", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+    logits = product(x, table)
     if rows < table.shape[0]:
         logits = jnp.where(jnp.arange(table.shape[0]) < rows, logits, PADDING)
     return constrain(logits, "batch", "length", "vocab")
