@@ -11,7 +11,8 @@ from jax.sharding import PartitionSpec as P
 from tiny_model import MODEL, assert_same_bits, loader, loss_fn, new_state, optimizer
 
 from videopoet_jax.parallel import make_mesh
-from videopoet_jax.pretrained.files import flatten, save_params
+from videopoet_jax.pretrained import save_params
+from videopoet_jax.pretrained.files import flatten
 from videopoet_jax.training import lora
 from videopoet_jax.training.loop import fit
 from videopoet_jax.training.state import create_state

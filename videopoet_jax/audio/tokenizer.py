@@ -29,7 +29,7 @@ from videopoet_jax.audio.soundstream import SoundStream
 from videopoet_jax.layers.precision import products_in
 from videopoet_jax.layers.tokenizer import fits
 from videopoet_jax.parallel import place
-from videopoet_jax.pretrained import load_params, read_config, resolve, save_params, write_config
+from videopoet_jax.pretrained import SHARD_SIZE, open_tree, read_config, resolve, save_params, write_config
 
 MODEL_TYPE, PART = "videopoet_audio_tokenizer", "audio_tokenizer"
 LOUDEST = 8.0  # ours: 18 dB above full scale, as a film's decoder may overshoot; beyond it are undivided integers
@@ -120,7 +120,7 @@ class AudioTokenizer:
         directory = resolve(name_or_dir, PART)
         # Those who were saved before there was a choice could not denoise.
         config = {"denoise": False, **read_config(directory, MODEL_TYPE, _fields(), optional=("denoise",))}
-        tree = load_params(directory)
+        tree = open_tree(directory)
         try:
             params, codebooks = tree["params"], tree["codebooks"]
         except KeyError as error:
@@ -129,18 +129,21 @@ class AudioTokenizer:
         tokenizer.params = place(params, lambda key: init_variables(tokenizer.model, key)["params"], mesh, directory)
         return tokenizer
 
-    def save_pretrained(self, directory: str | os.PathLike, *, dtype: str = "bfloat16") -> None:
-        """Writes config.json and model.safetensors; EMA sums are not stored: they are embedding · counts.
+    def save_pretrained(
+        self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE
+    ) -> None:
+        """Writes config.json and model.safetensors, or shards of it; EMA sums are not stored: they are embedding ·
+        counts.
 
         Args:
             dtype: of the network's weights in the file; the codebooks keep float32.
 
         Raises:
-            ValueError: an unknown dtype.
+            ValueError: an unknown dtype, or a size that is none.
         """
         books = {name: np.asarray(self.codebooks[name]) for name in ("embedding", "counts", "started")}
         books["started"] = books["started"].astype(np.uint8)
-        save_params(directory, {"params": self.params, "codebooks": books}, dtype)
+        save_params(directory, {"params": self.params, "codebooks": books}, dtype, max_shard_size)
         write_config(directory, MODEL_TYPE, self.config)
 
     def encode(

@@ -29,7 +29,7 @@ from videopoet_jax.generate.inputs import (
 )
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
-from videopoet_jax.pretrained import check_digests, digest, read_config, resolve, write_config
+from videopoet_jax.pretrained import SHARD_SIZE, check_digests, digest, read_config, resolve, write_config
 from videopoet_jax.sequence import Layouts, assemble, disassemble, get_task
 from videopoet_jax.sequence.layout import Layout
 from videopoet_jax.text.embed import TextEncoder
@@ -37,6 +37,16 @@ from videopoet_jax.video.tokenizer import VideoTokenizer
 
 MODEL_TYPE = "videopoet"
 PARTS = ("video_tokenizer", "audio_tokenizer", "text_encoder")
+
+
+def read_settings(root: str | os.PathLike) -> Settings:
+    """The settings of a pipeline's directory.
+
+    Raises:
+        ValueError: a config that is none, or another model's.
+    """
+    config = read_config(root, MODEL_TYPE, [f.name for f in dataclasses.fields(Settings)])
+    return Settings(**{**config, "tasks": tuple(config["tasks"])})
 
 
 class VideoPoet:
@@ -64,24 +74,26 @@ class VideoPoet:
             ValueError: a damaged or foreign part, or a tokenizer that is not the one the language model was trained on.
         """
         root = resolve(name_or_dir)
-        config = read_config(root, MODEL_TYPE, [f.name for f in dataclasses.fields(Settings)])
+        settings = read_settings(root)
         lm = LanguageModel.from_pretrained(root / "lm", dtype, mesh)
         check_digests(root, lm.tokenizers, "the language model was trained with")
         return cls(
-            Settings(**{**config, "tasks": tuple(config["tasks"])}),
+            settings,
             VideoTokenizer.from_pretrained(root / "video_tokenizer", dtype, mesh),
             AudioTokenizer.from_pretrained(root / "audio_tokenizer", mesh=mesh),
             TextEncoder.from_pretrained(root / "text_encoder", dtype, mesh),
             lm,
         )
 
-    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
+    def save_pretrained(
+        self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE
+    ) -> None:
         """Writes a folder for each model and the settings; the language model names the tokenizers beside it."""
         root = Path(directory)
         for part in PARTS:
-            getattr(self, part).save_pretrained(root / part, dtype=dtype)
+            getattr(self, part).save_pretrained(root / part, dtype, max_shard_size)
         self.lm.tokenizers = {part: digest(root / part) for part in PARTS}
-        self.lm.save_pretrained(root / "lm", dtype)
+        self.lm.save_pretrained(root / "lm", dtype, max_shard_size)
         write_config(root, MODEL_TYPE, dataclasses.asdict(self.settings))
 
     def generate(

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,8 +22,8 @@ from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import generate
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
-from videopoet_jax.parallel import place
-from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
+from videopoet_jax.parallel import check_fits, place
+from videopoet_jax.pretrained import SHARD_SIZE, open_tree, read_config, resolve, save_params, write_config
 from videopoet_jax.sequence.layout import Layout
 
 MODEL_TYPE = "videopoet_lm"
@@ -102,22 +103,36 @@ class LanguageModel:
     def from_pretrained(
         cls, name_or_dir: str | os.PathLike, dtype: str | None = None, mesh: Mesh | None = None, *, bucket: int = 4
     ) -> "LanguageModel":
-        """A shipped name, a pipeline's directory or its own; with a mesh the weights are spread over it.
+        """A shipped name, a pipeline's directory or its own; with a mesh the weights are spread over it, each process
+        reading the parts of its devices.
 
         `dtype` of the computation: None is float32 on CPU and bfloat16 on accelerators; weights stay float32.
         """
         directory = resolve(name_or_dir, PART)
+        lm = cls._open(directory, dtype, mesh, bucket)
+        lm.params = place(lm.params, functools.partial(init_params, lm.model), mesh, directory)
+        return lm
+
+    @classmethod
+    def open_pretrained(cls, name_or_dir: str | os.PathLike) -> "LanguageModel":
+        """`from_pretrained` with the weights left in their files: to save it elsewhere, not to generate."""
+        directory = resolve(name_or_dir, PART)
+        lm = cls._open(directory, None, None, 1)
+        check_fits(lm.params, functools.partial(init_params, lm.model), directory)
+        return lm
+
+    @classmethod
+    def _open(cls, directory: Path, dtype: str | None, mesh: Mesh | None, bucket: int) -> "LanguageModel":
         config = EARLIER | read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS}, optional=EARLIER)
         digests = config.pop(DIGESTS)
         config["dtype"] = compute_dtype(dtype)
-        params = load_params(directory)
-        lm = cls(config, params, digests, mesh=mesh, bucket=bucket)
-        lm.params = place(params, functools.partial(init_params, lm.model), mesh, directory)
-        return lm
+        return cls(config, open_tree(directory), digests, mesh=mesh, bucket=bucket)
 
-    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
-        """Writes config.json (with the tokenizers' digests) and model.safetensors."""
-        save_params(directory, jax.tree.map(np.asarray, dict(self.params)), dtype)
+    def save_pretrained(
+        self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE
+    ) -> None:
+        """Writes config.json (with the tokenizers' digests) and model.safetensors, or shards of it."""
+        save_params(directory, self.params, dtype, max_shard_size)
         write_config(directory, MODEL_TYPE, {**self.config, DIGESTS: self.tokenizers})
 
     def generate(

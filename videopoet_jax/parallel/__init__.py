@@ -5,12 +5,21 @@
 
 from videopoet_jax.parallel.axes import RULES, constrain, partitioned
 from videopoet_jax.parallel.mesh import make_mesh
-from videopoet_jax.parallel.shardings import abstract, batch_sharding, initialize, param_shardings, place, replicated
+from videopoet_jax.parallel.shardings import (
+    abstract,
+    batch_sharding,
+    check_fits,
+    initialize,
+    param_shardings,
+    place,
+    replicated,
+)
 
 __all__ = [
     "RULES",
     "abstract",
     "batch_sharding",
+    "check_fits",
     "constrain",
     "initialize",
     "make_mesh",

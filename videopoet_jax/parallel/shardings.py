@@ -54,7 +54,10 @@ def abstract(init_fn: Callable[[jax.Array], PyTree]) -> PyTree:
 
 
 def place(params: PyTree, init_fn: Callable[[jax.Array], PyTree], mesh: Mesh | None, source: Any) -> PyTree:
-    """Arrays that were read from `source` onto their devices: spread over `mesh`, or whole on the default device.
+    """The arrays of `source` onto their devices: spread over `mesh`, or whole on the default device.
+
+    Those that are still in a file (`pretrained.Tensor`) are read one by one, and with a mesh only the parts that this
+    process's devices hold.
 
     Args:
         init_fn: key → the model's own boxed parameters, which say what the arrays must be and where they go.
@@ -62,6 +65,18 @@ def place(params: PyTree, init_fn: Callable[[jax.Array], PyTree], mesh: Mesh | N
     Raises:
         ValueError: the arrays are not the model's, in names or shapes.
     """
+    boxed = check_fits(params, init_fn, source)
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, params)
+
+    def spread(array: Any, sharding: NamedSharding) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, sharding, lambda part: np.asarray(array[part]))
+
+    return jax.tree.map(spread, params, param_shardings(boxed, mesh))
+
+
+def check_fits(params: PyTree, init_fn: Callable[[jax.Array], PyTree], source: Any) -> PyTree:
+    """The boxed shapes of what `init_fn` makes; raises as `place`, where those of `params` are others."""
     boxed = abstract(init_fn)
     have, want = (
         {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
@@ -74,7 +89,7 @@ def place(params: PyTree, init_fn: Callable[[jax.Array], PyTree], mesh: Mesh | N
             f"{source}: {len(wrong)} parameters do not fit the config, first {name}: {have.get(name, 'absent')} in the "
             f"file, {want.get(name, 'absent')} in the model; take config and weights from one directory."
         )
-    return jax.device_put(params, param_shardings(boxed, mesh)) if mesh else jax.tree.map(jnp.asarray, params)
+    return boxed
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -9,18 +9,21 @@ from videopoet_jax.pretrained.files import (
     digest,
     is_table,
     load_params,
+    open_tree,
     read_config,
     resolve,
-    save_params,
     shipped,
     write_config,
 )
+from videopoet_jax.pretrained.saving import SHARD_SIZE, save_params
 
 __all__ = [
+    "SHARD_SIZE",
     "check_digests",
     "digest",
     "is_table",
     "load_params",
+    "open_tree",
     "read_config",
     "resolve",
     "save_params",

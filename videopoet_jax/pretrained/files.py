@@ -1,6 +1,7 @@
 """`config.json` and safetensors: what `from_pretrained` reads and `save_pretrained` writes.
 
-A nested tree `{"encoder": {"conv": {"kernel": …}}}` is stored flat, keys joined by dots: `encoder.conv.kernel`.
+A nested tree `{"encoder": {"conv": {"kernel": …}}}` is stored flat, keys joined by dots: `encoder.conv.kernel`, and
+what a scan stacks under `layers` layer by layer (`tensors`). `saving` writes it, in shards where it is large.
 """
 
 import contextlib
@@ -12,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
+
+from videopoet_jax.pretrained.tensors import Tensor, as_dtype, open_file, stacked
 
 FORMAT_VERSION = 1
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 TABLES = {"codebook", "codebooks"}  # names of a quantizer's parameters
 _HERE = Path(__file__).parent
-_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 
 
 def shipped() -> list[str]:
@@ -146,35 +147,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def as_dtype(name: str | None) -> np.dtype | None:
-    """`"bfloat16" → dtype`; `None` stays `None` (keep what the file holds)."""
-    if name is None:
-        return None
-    if str(name) not in _DTYPES:
-        raise ValueError(f"dtype {name!r}: unknown; use one of {', '.join(_DTYPES)}.")
-    return _DTYPES[str(name)]
-
-
 def is_table(names: Iterable[str]) -> bool:
     """Whether a parameter of that path is a quantizer's table of codes: rounded, it would name other codes.
 
     `codes codebook → True`, `encoder conv_in kernel → False`
     """
     return not TABLES.isdisjoint(names)
-
-
-def save_params(directory: str | os.PathLike, tree: Mapping[str, Any], dtype: str | None = "bfloat16") -> None:
-    """Writes `model.safetensors`: floating-point leaves cast to `dtype`, integers and tables of codes as they are."""
-    from safetensors.numpy import save_file
-
-    target = as_dtype(dtype)
-    arrays = {name: np.asarray(value) for name, value in flatten(tree).items()}
-    if target is not None:
-        floats = (*_DTYPES.values(), np.dtype(np.float64))
-        cast = {n for n, a in arrays.items() if a.dtype in floats and not is_table(n.split("."))}
-        arrays = {n: a.astype(target) if n in cast else a for n, a in arrays.items()}
-    arrays = {n: np.ascontiguousarray(a) for n, a in sorted(arrays.items())}
-    write_atomically(Path(directory) / WEIGHTS, lambda path: save_file(arrays, path, metadata={"format": "flax"}))
 
 
 class Stored(NamedTuple):
@@ -186,47 +164,45 @@ class Stored(NamedTuple):
 
 
 def open_params(directory: str | os.PathLike, dtype: str | None = "float32") -> Stored:
-    """Names and shapes from one safetensors file or from the shards that the index names; nothing else is read yet.
+    """Names and shapes as the files have them; nothing else is read yet. See `_tensors`, for what it raises too."""
+    tensors = _tensors(directory, dtype)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    return Stored(Path(directory), shapes, lambda name: np.asarray(tensors[name]))
 
-    Raises:
-        FileNotFoundError: no weights in the directory.
-        ValueError: a header that is no safetensors header, or a shard that points out of the directory.
-    """
-    from safetensors import SafetensorError, safe_open
 
-    directory, target = Path(directory), as_dtype(dtype)
-    holders: dict[str, Any] = {}
-    for path in weight_files(directory):
-        try:
-            file = safe_open(path, framework="numpy")
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path}: not a valid safetensors file ({error}); copy it again from its source."
-            ) from error
-        holders.update(dict.fromkeys(file.keys(), file))
-
-    def read(name: str) -> np.ndarray:
-        array = holders[name].get_tensor(name)
-        return array.astype(target) if target is not None and array.dtype in _DTYPES.values() else array
-
-    return Stored(directory, {name: tuple(f.get_slice(name).get_shape()) for name, f in holders.items()}, read)
+def open_tree(directory: str | os.PathLike, dtype: str | None = "float32") -> dict[str, Any]:
+    """The nested tree of one of our models, layers stacked, all of it still in the files; raises as `_tensors`."""
+    return unflatten(stacked(_tensors(directory, dtype), directory))
 
 
 def load_params(directory: str | os.PathLike, dtype: str | None = "float32") -> dict[str, Any]:
-    """The nested tree of NumPy arrays; see `open_params`, for what it raises too."""
-    stored = open_params(directory, dtype)
-    return unflatten({name: stored.read(name) for name in stored.shapes})
+    """`open_tree`, read: NumPy arrays."""
+    return unflatten({name: np.asarray(tensor) for name, tensor in flatten(open_tree(directory, dtype)).items()})
+
+
+def _tensors(directory: str | os.PathLike, dtype: str | None) -> dict[str, Tensor]:
+    """Those of one safetensors file, or of the shards that the index names, floats as `dtype`.
+
+    Raises:
+        FileNotFoundError: no weights in the directory.
+        ValueError: a header that is no safetensors header, or an index that does not describe the shards.
+    """
+    index = Path(directory) / INDEX
+    files = {path.name: open_file(path, as_dtype(dtype)) for path in weight_files(Path(directory))}
+    if not index.is_file():
+        return files[WEIGHTS]
+    shards = _weight_map(index)
+    if lost := [name for name, shard in shards.items() if name not in files[shard]]:
+        raise ValueError(f"{index}: {lost[0]!r} is not in shard {shards[lost[0]]!r}; copy the directory again.")
+    return {name: files[shard][name] for name, shard in shards.items()}
 
 
 def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a model directory, in a fixed order."""
     index = directory / INDEX
     if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            odd = [n for n in names if Path(n).name != n or not (directory / n).is_file()]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{index}: names no shards ({error!r}); copy the directory again.") from error
+        names = sorted(set(_weight_map(index).values()))
+        odd = [n for n in names if Path(n).name != n or not (directory / n).is_file()]
         if odd:
             raise ValueError(f"{index}: shard {odd[0]!r} is not in the directory; copy the directory again.")
         return [directory / n for n in names]
@@ -235,6 +211,17 @@ def weight_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such directory; give one that save_pretrained wrote.")
     raise FileNotFoundError(f"{directory}: no {WEIGHTS} and no {INDEX}; give a directory that save_pretrained wrote.")
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Which shard holds which array."""
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not all(isinstance(shard, str) for shard in shards.values()):
+            raise TypeError("a shard that is no name")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index}: names no shards ({error!r}); copy the directory again.") from error
+    return shards
 
 
 def digest(directory: str | os.PathLike) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from videopoet_jax.pretrained.files import CONFIG, save_params, write_config
+from videopoet_jax.pretrained.files import CONFIG, write_config
 from videopoet_jax.pretrained.foreign import read_pickle
+from videopoet_jax.pretrained.saving import save_params
 
 Tree = Mapping[str, Any]
 

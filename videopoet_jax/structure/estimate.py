@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from videopoet_jax.layers.precision import products_in
-from videopoet_jax.pretrained import files
+from videopoet_jax.pretrained import files, save_params
 from videopoet_jax.structure import configs, weights
 from videopoet_jax.structure.dpt import DPT
 from videopoet_jax.structure.raft import FACTOR, RAFT
@@ -82,7 +82,7 @@ class _Network:
 
     def save_pretrained(self, directory: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, in our names."""
-        files.save_params(directory, self.params, "float32")
+        save_params(directory, self.params, "float32")
         files.write_config(directory, self.MODEL_TYPE, self.config)
 
 

@@ -137,7 +137,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"map_location='cpu', weights_only=True); save_file({{k: v.clone().contiguous() for k, v in t.items()}}, "
             f"'{files.WEIGHTS}')\""
         )
-    tensors = files.flatten(files.load_params(path))
+    stored = files.open_params(path)
+    tensors = {name: stored.read(name) for name in stored.shapes}
     odd = [name for name, x in tensors.items() if x.dtype != np.float32 and not name.endswith("num_batches_tracked")]
     if odd:
         raise ValueError(f"{path}: {odd[0]} holds {tensors[odd[0]].dtype}, not floats; take the published weights.")

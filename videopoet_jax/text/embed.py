@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from videopoet_jax.layers.precision import compute_dtype
 from videopoet_jax.parallel import place
-from videopoet_jax.pretrained import files
+from videopoet_jax.pretrained import SHARD_SIZE, files, save_params
 from videopoet_jax.text import weights, weights_t5x
 from videopoet_jax.text.t5 import T5Encoder
 from videopoet_jax.text.vocabulary import FILE, PUBLISHED, Pieces, Tokens
@@ -83,14 +83,16 @@ class TextEncoder:
                     f"{directory / FILE}: its SHA-256 starts {pieces.sha256[:8]}, the config names {expected[:8]}; "
                     f"restore the file that belongs to these weights."
                 )
-            params = files.load_params(directory, dtype)
+            params = files.open_tree(directory, dtype)
         config["dtype"] = dtype
         return cls(config, place(params, functools.partial(init_params, T5Encoder(**config)), mesh, directory), pieces)
 
-    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
-        """Writes config.json, model.safetensors and the vocabulary."""
+    def save_pretrained(
+        self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE
+    ) -> None:
+        """Writes config.json, model.safetensors, or shards of it, and the vocabulary."""
         fields = {name: self.config[name] for name in FIELDS}
-        files.save_params(directory, jax.tree.map(np.asarray, dict(self.params)), dtype)
+        save_params(directory, self.params, dtype, max_shard_size)
         self.pieces.save(os.path.join(directory, FILE))
         files.write_config(directory, MODEL_TYPE, {**fields, DIGEST: self.pieces.sha256})
 

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
 from videopoet_jax.layers.objective import FROZEN
-from videopoet_jax.pretrained import files
+from videopoet_jax.pretrained import files, save_params
 from videopoet_jax.training.optimizer import NEVER_DECAYED, matrices
 
 PyTree = Any
@@ -147,7 +147,7 @@ def save_adapters(
     directory: str | os.PathLike, adapters: Mapping[str, Any], *, rank: int, alpha: float, match: str, base: str
 ) -> None:
     """Writes adapters alone: config.json (with the fingerprint of their base) and model.safetensors, in float32."""
-    files.save_params(directory, jax.tree.map(np.asarray, adapters), "float32")
+    save_params(directory, adapters, "float32")
     files.write_config(directory, MODEL_TYPE, dict(rank=rank, alpha=alpha, match=match, base=base))
 
 

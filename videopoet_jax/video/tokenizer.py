@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -29,7 +28,7 @@ from ml_collections import ConfigDict
 from videopoet_jax.layers.precision import cast_network, compute_dtype
 from videopoet_jax.layers.tokenizer import fits
 from videopoet_jax.parallel import place
-from videopoet_jax.pretrained.files import load_params, read_config, resolve, save_params, write_config
+from videopoet_jax.pretrained import SHARD_SIZE, open_tree, read_config, resolve, save_params, write_config
 from videopoet_jax.video.blocks import Size3
 from videopoet_jax.video.model import Config, VideoTokenizerModel, build, init_params
 from videopoet_jax.video.quantizers import make_quantizer
@@ -84,7 +83,7 @@ class VideoTokenizer:
         directory = resolve(name_or_dir, FOLDER)
         fields = {f.name for f in dataclasses.fields(VideoTokenizerModel)} - {"parent", "name"}
         config = read_config(directory, MODEL_TYPE, fields)
-        params = place(load_params(directory), functools.partial(init_params, build(config)), mesh, directory)
+        params = place(open_tree(directory), functools.partial(init_params, build(config)), mesh, directory)
         return cls(config, params, dtype, chunk_frames=chunk_frames)
 
     def with_params(self, params: Mapping[str, Any]) -> "VideoTokenizer":
@@ -93,9 +92,11 @@ class VideoTokenizer:
         other.params = cast_network(dict(params), self.dtype)
         return other
 
-    def save_pretrained(self, directory: str | os.PathLike, dtype: str = "bfloat16") -> None:
-        """Writes config.json and model.safetensors."""
-        save_params(directory, jax.tree.map(np.asarray, self.params), dtype)
+    def save_pretrained(
+        self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE
+    ) -> None:
+        """Writes config.json and model.safetensors, or shards of it (`pretrained.saving`)."""
+        save_params(directory, self.params, dtype, max_shard_size)
         write_config(directory, MODEL_TYPE, self.config)  # last: a directory with a config is whole
 
     @property
