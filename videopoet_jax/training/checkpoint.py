@@ -20,10 +20,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from videopoet_jax.training import manifest
+from videopoet_jax.pretrained.tensors import LAYERS
+from videopoet_jax.training import manifest, saved
 from videopoet_jax.training.manifest import CheckpointError
 
 PyTree = Any
+CHUNK = 1 << 26  # bytes; ours
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,13 @@ class Restored(NamedTuple):
     state: PyTree
     loader_state: dict | None
     config: dict | None
+
+
+def _chunks(path: tuple, leaf: Any) -> ocp.SaveArgs:
+    """Files hold arrays in pieces of at most so many bytes, and what is stacked layer by layer: so an export can read
+    one layer without the others (`saved`)."""
+    stacked = any(getattr(entry, "key", None) == LAYERS for entry in path) and getattr(leaf, "ndim", 0) > 1
+    return ocp.SaveArgs(chunk_byte_size=CHUNK, shard_axes=(0,) if stacked else ())
 
 
 def _same_everywhere(number: int) -> int:
@@ -67,7 +76,7 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, *, max_to_keep: int):
         if max_to_keep < 1:
             raise ValueError(f"max_to_keep {max_to_keep}: must be at least 1, or nothing could be resumed.")
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.directory = saved.directory_of(workdir)
         self._max_to_keep = max_to_keep
         # Folders are made before `save` returns: one that fails in the background leaves Orbax waiting 10 minutes.
         options = ocp.AsyncOptions(create_directories_asynchronously=False)
@@ -92,13 +101,11 @@ class Checkpoints:
 
     def folder(self, step: int) -> Path:
         """Where step `step` lies: `100 → checkpoints/00000100`"""
-        return self.directory / f"{step:08d}"
+        return saved.folder_of(self.directory, step)
 
     def steps(self) -> list[int]:
         """The finished steps, oldest first; empty, partial and foreign folders are none."""
-        folders = self.directory.iterdir() if self.directory.is_dir() else ()
-        numbers = sorted(int(f.name) for f in folders if f.name.isascii() and f.name.isdigit())
-        return [n for n in numbers if manifest.looks_complete(self.folder(n))]
+        return saved.finished(self.directory)
 
     def latest(self) -> int | None:
         """The newest finished step, or None; the same on every process."""
@@ -118,7 +125,7 @@ class Checkpoints:
             self._orbax.save(
                 folder,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
+                    state=ocp.args.StandardSave(state, jax.tree_util.tree_map_with_path(_chunks, state)),
                     loader=ocp.args.JsonSave({"state": loader_state}),
                     config=ocp.args.JsonSave({"config": config}),
                 ),
@@ -131,9 +138,9 @@ class Checkpoints:
     def _finish(self, step: int, arrays: dict[str, list]) -> None:
         """Waits for Orbax's commit, then marks the step as finished and drops the oldest ones."""
         self._orbax.wait_until_finished()
+        manifest.write(self.folder(step), step, arrays)
         if jax.process_index() != 0:
             return
-        manifest.write(self.folder(step), step, arrays)
         others = [n for n in self.steps() if n != step]
         for old in others[: max(0, len(others) - self._max_to_keep + 1)]:
             (self.folder(old) / manifest.NAME).unlink()  # first, so that half a folder is never a step

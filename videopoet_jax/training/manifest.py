@@ -4,6 +4,9 @@ Orbax restores a flipped bit without a word and takes an empty folder for a step
 once `manifest.json` lies in it, written last and renamed into place, and nothing is restored before every file's
 digest has been compared.
 
+Several processes share the work: each digests, and before restoring compares, every n-th file, and all learn what any
+of them found (`share`).
+
     {"step": 100, "arrays": {"params.w": [[4, 8], "float32"]}, "files": {"state/d/1d7e": [512, "9f86…"]}, "sha256": "…"}
 """
 
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from videopoet_jax.parallel.together import count, number, together
 
 NAME = "manifest.json"
 CHUNK = 1 << 22
@@ -47,19 +52,38 @@ def _seal(body: dict) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _hash_all(folder: Path, names: list[str]) -> list[str]:
+def share(names: list[str], process: int, of: int) -> list[str]:
+    """The files that a process answers for: `a b c d e, process 1 of 2 → b d`"""
+    return names[process::of]
+
+
+def _digest(path: Path) -> list:
+    return [path.stat().st_size, sha256(path)]
+
+
+def _digests(folder: Path, names: list[str]) -> dict[str, list]:
+    """`a b → {"a": [size, digest], "b": …}`"""
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
-        return list(pool.map(lambda name: sha256(folder / name), names))
+        return dict(zip(names, pool.map(lambda name: _digest(folder / name), names), strict=True))
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != NAME)
 
 
 def write(folder: Path, step: int, arrays: dict[str, list]) -> None:
-    """Digests every file under `folder` and puts the manifest in place: from here on the step is complete."""
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != NAME)
-    files = {
-        name: [(folder / name).stat().st_size, digest]
-        for name, digest in zip(names, _hash_all(folder, names), strict=True)
-    }
-    body = {"step": step, "arrays": arrays, "files": files}
+    """Digests every file under `folder` and puts the manifest in place: from here on the step is complete.
+
+    All processes call it, each digests its share, the first one writes; what goes wrong on one is raised on all.
+    """
+    first = number() == 0
+    names = together("files", lambda: _files(folder) if first else None)[0]  # others may see them a little later
+    parts = together("digests", lambda: _digests(folder, share(names, number(), count())))
+    files = dict(sorted(entry for part in parts for entry in part.items()))
+    together("manifest", lambda: _put(folder, {"step": step, "arrays": arrays, "files": files}) if first else None)
+
+
+def _put(folder: Path, body: dict) -> None:
     temporary = folder / f"{NAME}.tmp"
     with temporary.open("w") as file:
         json.dump({**body, "sha256": _seal(body)}, file)
@@ -90,31 +114,62 @@ def read(folder: Path) -> dict:
     return body
 
 
-def looks_complete(folder: Path) -> bool:
-    """Whether `folder` has an intact manifest and files of the right sizes; quick, it reads no array."""
+def missing(folder: Path) -> str | None:
+    """What `folder` lacks of an intact manifest and files of the right sizes; quick, it reads no array."""
     try:
-        return all((folder / name).stat().st_size == size for name, (size, _) in read(folder)["files"].items())
-    except (CheckpointError, OSError):
-        return False
+        files = read(folder)["files"]
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    problems = (_wrong_size(folder / name, size) for name, (size, _) in sorted(files.items()))
+    return next((problem for problem in problems if problem), None)
+
+
+def looks_complete(folder: Path) -> bool:
+    """Whether nothing is `missing`."""
+    return missing(folder) is None
+
+
+def _wrong_size(path: Path, size: int) -> str | None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return f"{path}: missing from the checkpoint; restore another step."
+    return None if found == size else f"{path}: {found} bytes, must be {size}; restore another step."
+
+
+def _damage(path: Path, size: int, digest: str) -> str | None:
+    """What is wrong with a file, if anything."""
+    try:
+        if problem := _wrong_size(path, size):
+            return problem
+        if sha256(path) != digest:
+            return f"{path}: its sha256 is not the one it was saved with; restore another step."
+    except OSError as error:
+        return f"{path}: cannot be read ({error}); mend the disk or restore another step."
+    return None
+
+
+def _first_damage(folder: Path) -> tuple[int, str] | None:
+    """(number, what is wrong) of the first damaged file in this process's share, the files being counted by name."""
+    try:
+        files = read(folder)["files"]
+    except CheckpointError as error:
+        return -1, str(error)
+    names = sorted(files)
+    with ThreadPoolExecutor(4) as pool:
+        problems = pool.map(lambda name: _damage(folder / name, *files[name]), share(names, number(), count()))
+    return next(((number() + i * count(), problem) for i, problem in enumerate(problems) if problem), None)
 
 
 def verify(folder: Path) -> dict:
     """The manifest of `folder`, after comparing size and digest of every file.
 
+    All processes call it, each compares its share, and all raise the same.
+
     Raises:
         CheckpointError: names the first file that is missing, cut short or changed.
     """
-    body = read(folder)
-    names = sorted(body["files"])
-    for name in names:
-        path, (size, _) = folder / name, body["files"][name]
-        if not path.is_file():
-            raise CheckpointError(f"{path}: missing from the checkpoint; restore another step.")
-        if path.stat().st_size != size:
-            raise CheckpointError(f"{path}: {path.stat().st_size} bytes, must be {size}; restore another step.")
-    for name, digest in zip(names, _hash_all(folder, names), strict=True):
-        if digest != body["files"][name][1]:
-            raise CheckpointError(
-                f"{folder / name}: its sha256 is not the one it was saved with; restore another step."
-            )
-    return body
+    found = [damage for damage in together("verify", lambda: _first_damage(folder)) if damage]
+    if found:
+        raise CheckpointError(min(found)[1])
+    return read(folder)

@@ -1,0 +1,126 @@
+"""What lies in a run's folder, looked at without the run: its steps, whether they are whole, and their arrays.
+
+    [found.state for found in listed(workdir)]                 ["complete", "damaged", "partial"]
+    saved = open_step(workdir)                                 the newest finished one, verified
+    saved.config, saved.arrays["params.layers.mlp.up"][2]      parts of arrays, read when they are asked for
+
+Only files are read: no device is taken, so a run may go on meanwhile.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from videopoet_jax.pretrained.tensors import FLOATS, Tensor
+from videopoet_jax.training import manifest
+from videopoet_jax.training.manifest import CheckpointError
+
+# `00000100`, a damaged step that was set aside, or what Orbax has not committed.
+_FOLDER = re.compile(r"(\d+)(\.damaged|\.orbax-checkpoint-tmp.*)?", re.ASCII)
+COMPLETE, DAMAGED, PARTIAL = "complete", "damaged", "partial"
+
+
+class Found(NamedTuple):
+    """A folder of a step.
+
+    Attributes:
+        state: "complete"; "damaged": the manifest or a file is not what it was; "partial": never finished.
+        problem: what is damaged.
+        written: when, in seconds since 1970.
+        size: bytes.
+    """
+
+    step: int
+    folder: Path
+    state: str
+    problem: str
+    written: float
+    size: int
+
+
+class Saved(NamedTuple):
+    """A finished step. `arrays` are named as in its manifest: `params.layers.mlp.up`, `ema_params…`, `extra…`."""
+
+    step: int
+    folder: Path
+    config: dict | None
+    arrays: Mapping[str, Tensor]
+
+
+def directory_of(workdir: str | Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return Path(workdir).absolute() / "checkpoints"
+
+
+def folder_of(directory: Path, step: int) -> Path:
+    """Where step `step` lies: `100 → checkpoints/00000100`"""
+    return directory / f"{step:08d}"
+
+
+def finished(directory: Path) -> list[int]:
+    """The finished steps, oldest first; empty, partial and foreign folders are none. Reads no array."""
+    folders = directory.iterdir() if directory.is_dir() else ()
+    numbers = sorted(int(f.name) for f in folders if f.name.isascii() and f.name.isdigit())
+    return [n for n in numbers if manifest.looks_complete(folder_of(directory, n))]
+
+
+def listed(workdir: str | Path) -> list[Found]:
+    """Every folder of a step, oldest first. Sizes are compared, digests are not (`manifest.verify`)."""
+    directory, found = directory_of(workdir), []
+    for folder in directory.iterdir() if directory.is_dir() else ():
+        match = _FOLDER.fullmatch(folder.name)
+        if match and folder.is_dir():
+            files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+            written = max((file.st_mtime for file in files), default=folder.stat().st_mtime)
+            state, problem = _state(folder, match[2] or "")
+            found.append(Found(int(match[1]), folder, state, problem, written, sum(file.st_size for file in files)))
+    return sorted(found, key=lambda one: (one.step, one.folder.name))
+
+
+def _state(folder: Path, ending: str) -> tuple[str, str]:
+    if ending == ".damaged":
+        return DAMAGED, "set aside"
+    if ending or not (folder / manifest.NAME).exists():
+        return PARTIAL, ""
+    problem = manifest.missing(folder)
+    return (DAMAGED, problem) if problem else (COMPLETE, "")
+
+
+def open_step(workdir: str | Path, step: int | None = None) -> Saved:
+    """Step `step`, or the newest finished one, after comparing every digest.
+
+    Raises:
+        CheckpointError: no such step, or a damaged one.
+    """
+    directory = directory_of(workdir)
+    steps = finished(directory)
+    if not steps and step is None:
+        raise CheckpointError(f"{directory}: no finished step; give the --workdir of a run that has saved one.")
+    chosen = steps[-1] if step is None else step
+    folder = folder_of(directory, chosen)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"step {chosen}: not in {directory}; its steps are {', '.join(map(str, steps)) or 'none'}."
+        )
+    body = manifest.verify(folder)
+    config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))["config"]
+    numbers = {name: kind for name, kind in body["arrays"].items() if not kind[1].startswith("key<")}  # no random keys
+    arrays = {name: _array(folder / "state", name, *kind) for name, kind in numbers.items()}
+    return Saved(chosen, folder, config, arrays)
+
+
+def _array(state: Path, name: str, shape: list[int], dtype: str) -> Tensor:
+    """An array as Orbax has written it: Zarr in an OCDBT database, whose parts TensorStore reads."""
+
+    def read(part: Any) -> np.ndarray:
+        import tensorstore
+
+        store = {"driver": "ocdbt", "base": state.as_uri(), "path": f"{name}/"}
+        array = tensorstore.open({"driver": "zarr", "kvstore": store}, read=True, open=True).result()
+        return np.asarray(array[part].read().result())
+
+    return Tensor(tuple(shape), FLOATS.get(dtype) or np.dtype(dtype), read)
