@@ -52,10 +52,10 @@ def test_every_product_is_exact(tokenizer):
 
 def test_tokenizers_of_the_same_sizes_share_their_programs(fields, tokenizer, variables, noise):
     codes = tokenizer.encode(noise).codes
-    programs = audio_tokenizer._apply._cache_size()
+    programs = audio_tokenizer.apply_chunk._cache_size()
     louder = jax.tree.map(lambda leaf: 2 * leaf, variables["params"])
     other = AudioTokenizer(fields, louder, variables["codebooks"]).encode(noise).codes
-    assert np.any(other != codes) and audio_tokenizer._apply._cache_size() == programs > 0
+    assert np.any(other != codes) and audio_tokenizer.apply_chunk._cache_size() == programs > 0
 
 
 @pytest.mark.parametrize("rows", [2, 4])

@@ -46,7 +46,9 @@ def empty_codebooks(levels: int, size: int, dim: int) -> Codebooks:
 
 def nearest(vectors: Float[Array, "n d"], embedding: Float[Array, "v d"]) -> Int[Array, " n"]:
     """Index of the nearest entry, the lowest among equals: least |e|² − 2·x·e, for |x|² is the same for all."""
-    return lax.platform_dependent(vectors, embedding, cpu=_nearest_in_blocks, default=_nearest)
+    counted = isinstance(vectors.shape[0], int)  # an exported program does not know its number of rows
+    on_cpu = _nearest_in_blocks if counted else _nearest
+    return lax.platform_dependent(vectors, embedding, cpu=on_cpu, default=_nearest)
 
 
 def _distances(vectors: Float[Array, "n d"], embedding: Float[Array, "v d"]) -> Float[Array, "v n"]:

@@ -65,7 +65,7 @@ class AudioTokenizer:
         self.config = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(config).items()}
         self.model = SoundStream(**self.config)
         self.params = jax.tree.map(jnp.asarray, dict(params))
-        self.codebooks = _complete(codebooks)
+        self.codebooks = complete_codebooks(codebooks)
         books, wanted = self.codebooks["embedding"].shape, (self.model.levels, self.model.codebook_size, self.model.dim)
         if books != wanted:
             raise ValueError(
@@ -226,12 +226,11 @@ class AudioTokenizer:
 
     def _chunks(self, method: Callable, prepare: Callable[[np.ndarray], np.ndarray], *rest: Array) -> Chunks:
         """`method` of the model over sequences of any length; its past is a collection of variables."""
-        apply = partial(_apply, self.model, method)
+        apply = partial(apply_chunk, self.model, method)
 
         def step(past: Any, x: np.ndarray) -> tuple[Array, Any]:
             if past is None:
-                shapes = jax.eval_shape(apply, self.params, self.codebooks, {}, x, *rest)[1]
-                past = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+                past = first_past(self.model, method, self.params, self.codebooks, x, *rest)
             return apply(self.params, self.codebooks, past, x, *rest)
 
         return Chunks(step, prepare, self.rows)
@@ -292,21 +291,32 @@ def init_variables(model: SoundStream, key: PRNGKeyArray) -> dict[str, Any]:
 
 
 @partial(jax.jit, static_argnames=("model", "method"))
-def _apply(
+def apply_chunk(
     model: SoundStream, method: Callable, params: Any, codebooks: Any, past: Any, *given: Array
 ) -> tuple[Array, Any]:
-    """(what `method` gives, past) of one chunk: one program for all tokenizers of the same sizes."""
+    """(what `method` gives, past) of one chunk: one program for all tokenizers of the same sizes.
+
+    The past of a beginning is zeros (`first_past`).
+    """
     variables = {"params": params, "codebooks": codebooks, "past": past}
     with products_in(jnp.float32):
         y, carried = model.apply(variables, *given, method=method, mutable=["past"])
     return y, carried["past"]
 
 
+def first_past(
+    model: SoundStream, method: Callable, params: Any, codebooks: Any, *given: Array | np.ndarray
+) -> dict[str, Any]:
+    """What a sound's first chunk finds as its past."""
+    shapes = jax.eval_shape(partial(apply_chunk, model, method), params, codebooks, {}, *given)[1]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def _samples(frames: Float[np.ndarray, "b f n"]) -> Float[np.ndarray, "b s"]:
     return frames.reshape(len(frames), -1)
 
 
-def _complete(codebooks: Mapping[str, Any]) -> dict[str, Array]:
+def complete_codebooks(codebooks: Mapping[str, Any]) -> dict[str, Array]:
     """All four fields of `rvq.Codebooks` from those that were saved."""
     embedding = jnp.asarray(codebooks["embedding"], jnp.float32)
     counts = jnp.asarray(codebooks.get("counts", jnp.ones(embedding.shape[:2])), jnp.float32)

@@ -30,7 +30,9 @@ class Sampling:
     guidance_scale: float | Array | None
 
     def checked(self) -> "Sampling":
-        """Itself; raises for numbers that mean nothing."""
+        """Itself; raises for numbers that mean nothing. Traced ones have no value yet and pass."""
+        if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(self)):
+            return self
         rules = {
             "temperature": (
                 self.temperature is not None and 0 <= self.temperature < math.inf,

@@ -15,7 +15,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
@@ -200,7 +199,7 @@ def generate(
     if guided and "empty_text" not in batch:
         raise ValueError("guidance_scale without empty_text: add the empty prompt's embeddings or pass None.")
     prompt = _prompt(batch, guided)
-    ids = jnp.array(np.tile(batch["ids"], (2 if guided else 1, 1)))  # a copy: the loops donate it
+    ids = jnp.concatenate([jnp.array(batch["ids"])] * (2 if guided else 1))  # a copy: the loops donate it
     rows, runs = ids.shape[0], list(written(layout))
     hidden = jnp.zeros((rows, model.width), model.dtype)
     state = State(ids=ids, cache=_make_cache(model, rows, runs[-1][0].stop), hidden=hidden)

@@ -114,10 +114,10 @@ class LanguageModel:
         return lm
 
     @classmethod
-    def open_pretrained(cls, name_or_dir: str | os.PathLike) -> "LanguageModel":
+    def open_pretrained(cls, name_or_dir: str | os.PathLike, dtype: str | None = None) -> "LanguageModel":
         """`from_pretrained` with the weights left in their files: to save it elsewhere, not to generate."""
         directory = resolve(name_or_dir, PART)
-        lm = cls._open(directory, None, None, 1)
+        lm = cls._open(directory, dtype, None, 1)
         check_fits(lm.params, functools.partial(init_params, lm.model), directory)
         return lm
 

@@ -87,14 +87,17 @@ def open_file(path: Path, dtype: np.dtype | None) -> dict[str, Tensor]:
     return {name: tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
 
 
-def stacked(tensors: Mapping[str, Tensor], source: Any) -> dict[str, Tensor]:
+def stacked(tensors: Mapping[str, Any], source: Any, stack: Callable | None = None) -> dict[str, Any]:
     """`layers.0.w layers.1.w` [3] → `layers.w` [2 3]; other names stay.
+
+    Args:
+        stack: the layers' arrays → one; None is for `Tensor`s.
 
     Raises:
         ValueError: a layer is missing, or unlike the others.
     """
-    whole: dict[str, Tensor] = {}
-    layers: dict[str, dict[int, Tensor]] = {}
+    whole: dict[str, Any] = {}
+    layers: dict[str, dict[int, Any]] = {}
     for name, tensor in tensors.items():
         if found := re.fullmatch(rf"{LAYERS}\.(\d+)\.(.+)", name):
             layers.setdefault(f"{LAYERS}.{found[2]}", {})[int(found[1])] = tensor
@@ -103,7 +106,7 @@ def stacked(tensors: Mapping[str, Tensor], source: Any) -> dict[str, Tensor]:
     for name, each in layers.items():
         if sorted(each) != list(range(len(each))) or len({(t.shape, t.dtype) for t in each.values()}) > 1:
             raise ValueError(f"{source}: {name}: of its layers {sorted(each)} one is missing or unlike; copy it again.")
-        whole[name] = _stack([each[i] for i in range(len(each))])
+        whole[name] = (stack or _stack)([each[i] for i in range(len(each))])
     return whole
 
 

@@ -26,9 +26,10 @@ DIGEST = "vocabulary_sha256"  # in config.json, so that the digest of a model co
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(
+def apply_encoder(
     model: T5Encoder, params: Mapping[str, Any], ids: Int[Array, "b l"], mask: Bool[Array, "b l"]
 ) -> Float[Array, "b l d"]:
+    """Embeddings of ids, zero where the mask is False: what `TextEncoder.embed` runs."""
     return jnp.where(mask[..., None], model.apply({"params": params}, ids, mask), 0)
 
 
@@ -114,7 +115,9 @@ class TextEncoder:
         """
         count, padding = len(ids), ((0, -len(ids) % rows), (0, 0))
         ids, mask = np.pad(np.asarray(ids), padding), np.pad(np.asarray(mask), padding)
-        chunks = [_embed(self.model, self.params, ids[i : i + rows], mask[i : i + rows]) for i in range(0, count, rows)]
+        chunks = [
+            apply_encoder(self.model, self.params, ids[i : i + rows], mask[i : i + rows]) for i in range(0, count, rows)
+        ]
         if not chunks:
             return jnp.zeros((*ids.shape, self.width), self.model.dtype)
         return jnp.concatenate(chunks)[:count] if len(chunks) > 1 else chunks[0][:count]
