@@ -44,6 +44,16 @@ def allow_small_files_only(workdir: Path) -> dict:
     return {}
 
 
+def forbid_writing(workdir: Path) -> dict:
+    """Once a step is saved, its folder is read-only: to a user, whom root would not heed."""
+    while not list(workdir.glob(f"checkpoints/*/{manifest.NAME}")):
+        time.sleep(0.01)
+    (workdir / "checkpoints").chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    return {}
+
+
 def main(workdir: Path, steps: int, fault: str) -> None:
     settings = {}
     if fault == "kill in orbax":
@@ -65,7 +75,9 @@ def main(workdir: Path, steps: int, fault: str) -> None:
         settings = {"evaluate_every": 1, "evaluate": twice}
     elif fault == "disk full":
         tiny_model.MODEL = tiny_model.Mlp(width=2048)
-        settings = {"evaluate_every": 6, "evaluate": lambda _: allow_small_files_only(workdir)}
+        settings = {"evaluate_every": 6, "evaluate": lambda _: allow_small_files_only(workdir), "max_to_keep": 1}
+    elif fault == "read-only":
+        settings = {"evaluate_every": 6, "evaluate": lambda _: forbid_writing(workdir), "max_to_keep": 1}
     tiny_model.train(workdir, steps, checkpoint_every=4, **settings)
 
 

@@ -1,5 +1,7 @@
 """A step counts only when it is finished and intact; damage is named, older steps stay, any mesh may restore."""
 
+import os
+import pickle
 import shutil
 
 import jax
@@ -129,6 +131,31 @@ def test_a_cut_or_missing_file_makes_the_step_before_the_newest(run, mesh, damag
         assert checkpoints.latest() == 4
         assert checkpoints.restore(new_state(mesh)).step == 4
     assert int(train(run, 8, mesh=mesh).step) == 8  # and the damaged folder is written over
+
+
+class Trap:
+    """Unpickled, it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("name", ["config/metadata", "loader/metadata", "state/_METADATA", "state/manifest.ocdbt",
+                                  manifest.NAME])  # fmt: skip
+def test_a_pickle_in_a_checkpoint_is_refused_and_does_not_run(run, mesh, tmp_path, monkeypatch, name):
+    """Even where the manifest agrees with it, as a stranger's may."""
+    monkeypatch.chdir(tmp_path)
+    with open_(run) as checkpoints:
+        folder = checkpoints.folder(8)
+        arrays = manifest.read(folder)["arrays"]
+        (folder / name).write_bytes(pickle.dumps({"config": Trap(), "state": Trap()}))
+        if name != manifest.NAME:
+            with pytest.raises(CheckpointError, match=name):
+                manifest.verify(folder)
+            manifest.write(folder, 8, arrays)
+        with pytest.raises(CheckpointError):
+            checkpoints.restore(new_state(mesh), 8)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_only_the_newest_are_kept_and_foreign_folders_are_left_alone(tmp_path, mesh):

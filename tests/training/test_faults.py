@@ -53,13 +53,17 @@ def test_a_second_sigterm_exits_at_once(tmp_path):
     assert latest(tmp_path) is None
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_last_step_stands(tmp_path):
-    done = run(tmp_path, 12, "disk full")
+@pytest.mark.parametrize("fault", ["disk full", "read-only"])
+def test_a_save_that_the_disk_refuses_is_told_in_one_line_and_the_only_step_kept_stands(tmp_path, fault):
+    done = run(tmp_path, 12, fault)
     assert done.returncode == 1, done.stderr
     # By its words and not from its beginning: other threads write to stderr too.
     told = [line for line in done.stderr.splitlines() if "CheckpointError: " in line and "could not be saved" in line]
     assert told and "free space on the disk" in told[-1], done.stderr
     assert latest(tmp_path) == 4
+    (tmp_path / "checkpoints").chmod(0o755)
+    if fault == "read-only":  # whose model is the tests' own
+        assert_same_bits(train(tmp_path, 8), train(tmp_path / "whole", 8))
 
 
 def test_a_second_run_in_the_same_folder_is_refused_until_the_first_one_ends(tmp_path):

@@ -199,13 +199,14 @@ class Checkpoints:
             return self.restore(target, fallback=True)
         _check_fits(folder, body["arrays"], manifest.describe(target))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
-        items = self._orbax.restore(
-            folder,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(shapes), loader=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
-            ),
+        parts = dict(
+            state=ocp.args.StandardRestore(shapes), loader=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
         )
-        return Restored(chosen, items.state, items.loader["state"], items.config["config"])
+        try:
+            items = self._orbax.restore(folder, args=ocp.args.Composite(**parts))
+            return Restored(chosen, items.state, items.loader["state"], items.config["config"])
+        except Exception as error:  # a manifest that agrees with files which are no checkpoint: not of our writing
+            raise CheckpointError(f"{folder}: no checkpoint ({_one_line(error)}); restore another step.") from error
 
     def _set_aside(self, folder: Path) -> None:
         if jax.process_index() == 0:

@@ -107,7 +107,10 @@ def open_step(workdir: str | Path, step: int | None = None) -> Saved:
             f"step {chosen}: not in {directory}; its steps are {', '.join(map(str, steps)) or 'none'}."
         )
     body = manifest.verify(folder)
-    config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))["config"]
+    try:
+        config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))["config"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(f"{folder}: no config in it ({error}); restore another step.") from error
     numbers = {name: kind for name, kind in body["arrays"].items() if not kind[1].startswith("key<")}  # no random keys
     arrays = {name: _array(folder / "state", name, *kind) for name, kind in numbers.items()}
     return Saved(chosen, folder, config, arrays)
