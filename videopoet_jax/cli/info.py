@@ -29,8 +29,9 @@ def _machine() -> None:
 
 def _model(model: str) -> None:
     import json
+    import math
 
-    from videopoet_jax.pretrained import digest, load_params, resolve
+    from videopoet_jax.pretrained import digest, open_tree, resolve
     from videopoet_jax.pretrained.files import CONFIG, flatten, weight_files
 
     root = resolve(model)
@@ -44,6 +45,7 @@ def _model(model: str) -> None:
         click.echo("  " + ", ".join(f"{k} {v}" for k, v in config.items()))
         if path == root and not any(root.glob("*.safetensors*")):
             continue
-        arrays = flatten(load_params(path, dtype=None))
-        count, size = sum(a.size for a in arrays.values()), sum(f.stat().st_size for f in weight_files(path))
+        arrays = flatten(open_tree(path, dtype=None))
+        count = sum(math.prod(array.shape) for array in arrays.values())
+        size = sum(file.stat().st_size for file in weight_files(path))
         click.echo(f"  {count / 1e6:.2f} M numbers in {len(arrays)} arrays, {size / 1e6:.2f} MB, {digest(path)[:19]}…")

@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "A training step on TPUs that are not here: does it fit, how fast will it be.",
     "evaluate": "Score a model on held-out prompts, beside ceilings and cheats.",
     "curves": "The logs of training runs as a picture.",
+    "checkpoint": "The steps that a training run has saved: list, verify, convert to a model.",
     "export": "Trained models as one directory for from_pretrained.",
     "info": "What a model or this machine is.",
 }

@@ -55,7 +55,7 @@ def language_model(config: ConfigDict) -> Recipe:
     from videopoet_jax.data.task_batches import one_task_each, task_batches
     from videopoet_jax.data.token_records import TokenSource
     from videopoet_jax.layers.objective import FROZEN
-    from videopoet_jax.lm.language_model import LanguageModel, init_params
+    from videopoet_jax.lm.language_model import DIGESTS, LanguageModel, init_params
     from videopoet_jax.lm.loss import make_loss
     from videopoet_jax.lm.transformer import PrefixLM
     from videopoet_jax.pretrained import check_digests
@@ -67,6 +67,8 @@ def language_model(config: ConfigDict) -> Recipe:
     source = TokenSource(data.records)
     models = Path(data.records).resolve() / source.meta["models"]
     check_digests(models, source.meta["digests"], f"the records in {data.records} were made with")
+    with config.unlocked():  # into every checkpoint, which can then become a model where there are no records
+        config[DIGESTS] = source.meta["digests"]
     encoder = TextEncoder.from_pretrained(models)
     pieces, text_model, kept = encoder.pieces, encoder.model, source.meta.get("embeddings")
     # With kept embeddings nothing may hold on to the encoder: its parameters are let go.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videopoet_jax.pretrained import is_table
+from videopoet_jax.pretrained.tensors import Tensor
 
 
 def compute_dtype(name: str | None = None) -> str:
@@ -24,7 +25,7 @@ def products_in(dtype: Any) -> AbstractContextManager:
 def cast_network(params: Any, dtype: Any) -> Any:
     """Parameters in the dtype of compute; a table of codes as it is, so that every use of it names the same codes."""
 
-    def one(path: tuple, leaf: jax.Array | np.ndarray) -> jax.Array:
+    def one(path: tuple, leaf: jax.Array | np.ndarray | Tensor) -> jax.Array:
         return jnp.asarray(leaf, None if is_table(getattr(entry, "key", "") for entry in path) else dtype)
 
     return jax.tree_util.tree_map_with_path(one, params)

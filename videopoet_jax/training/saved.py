@@ -90,6 +90,18 @@ def _state(folder: Path, ending: str) -> tuple[str, str]:
     return (DAMAGED, problem) if problem else (COMPLETE, "")
 
 
+def existing(directory: Path, step: int) -> Path:
+    """The folder of a step, finished or not.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder, steps = folder_of(directory, step), ", ".join(map(str, finished(directory)))
+    if not folder.is_dir():
+        raise CheckpointError(f"step {step}: not in {directory}; its steps are {steps or 'none'}.")
+    return folder
+
+
 def open_step(workdir: str | Path, step: int | None = None) -> Saved:
     """Step `step`, or the newest finished one, after comparing every digest.
 
@@ -100,12 +112,7 @@ def open_step(workdir: str | Path, step: int | None = None) -> Saved:
     steps = finished(directory)
     if not steps and step is None:
         raise CheckpointError(f"{directory}: no finished step; give the --workdir of a run that has saved one.")
-    chosen = steps[-1] if step is None else step
-    folder = folder_of(directory, chosen)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"step {chosen}: not in {directory}; its steps are {', '.join(map(str, steps)) or 'none'}."
-        )
+    folder = existing(directory, steps[-1] if step is None else step)
     body = manifest.verify(folder)
     try:
         config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))["config"]
@@ -113,7 +120,7 @@ def open_step(workdir: str | Path, step: int | None = None) -> Saved:
         raise CheckpointError(f"{folder}: no config in it ({error}); restore another step.") from error
     numbers = {name: kind for name, kind in body["arrays"].items() if not kind[1].startswith("key<")}  # no random keys
     arrays = {name: _array(folder / "state", name, *kind) for name, kind in numbers.items()}
-    return Saved(chosen, folder, config, arrays)
+    return Saved(body["step"], folder, config, arrays)
 
 
 def _array(state: Path, name: str, shape: list[int], dtype: str) -> Tensor:

@@ -1,0 +1,94 @@
+"""`videopoet checkpoint`: the steps that a run has saved, whether they are whole, and models made of them."""
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Look at the checkpoints of a training run, and make models of them."""
+
+
+WORKDIR = click.argument("workdir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+STEP = click.option("--step", type=click.IntRange(0), help="Which step; by default the newest finished one.")
+
+
+@command.command("list")
+@WORKDIR
+@click.option("--json", "as_json", is_flag=True, help="As JSON, a list of objects.")
+def list_(workdir: Path, as_json: bool) -> None:
+    """The steps in WORKDIR: how old, how large, whether complete, damaged or partial (being written, or killed).
+
+    Sizes of files are compared, what is in them is not: see `verify`.
+    """
+    from videopoet_jax.training.metrics import duration
+    from videopoet_jax.training.saved import listed
+
+    now, found = time.time(), listed(workdir)
+    if as_json:
+        rows = [one._asdict() | {"folder": str(one.folder), "age_seconds": round(now - one.written)} for one in found]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not found:
+        click.echo(f"no checkpoints in {workdir}")
+    for one in found:
+        size, age = f"{one.size / 1e6:,.1f} MB", duration(now - one.written)
+        click.echo(f"{one.step:>10}  {age:>12}  {size:>14}  {one.state:8}  {one.problem}".rstrip())
+
+
+@command.command()
+@WORKDIR
+@click.option("--step", type=click.IntRange(0), help="Which step; by default all that were finished.")
+def verify(workdir: Path, step: int | None) -> None:
+    """Compare the digest of every file of WORKDIR's checkpoints with the one it was saved with."""
+    from videopoet_jax.training import manifest
+    from videopoet_jax.training.saved import PARTIAL, directory_of, existing, listed
+
+    folders = {one.folder: one for one in listed(workdir) if one.state != PARTIAL and one.folder.name.isdigit()}
+    chosen = list(folders) if step is None else [existing(directory_of(workdir), step)]
+    if not chosen:
+        raise manifest.CheckpointError(
+            f"{workdir}: no finished step in it; give the folder of a run that has saved one."
+        )
+    damage = []
+    for folder in chosen:
+        try:
+            files = manifest.verify(folder)["files"]
+        except manifest.CheckpointError as error:
+            damage.append(error)
+            click.echo(f"step {int(folder.name)}: damaged")
+        else:
+            click.echo(f"step {int(folder.name)}: {len(files)} files, {folders[folder].size / 1e6:,.1f} MB, intact")
+    if damage:
+        raise damage[0]
+
+
+@command.command()
+@WORKDIR
+@STEP
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model's directory to write.")
+@click.option("--params", type=click.Choice(["ema", "raw"]),
+              help="The moving average, or what the step left; by default the average where there is one.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True)
+@click.option("--max-shard-size", default="2GB", show_default=True, help="Of a file of weights, and held in memory.")
+def convert(workdir: Path, step: int | None, out: Path, params: str | None, dtype: str, max_shard_size: str) -> None:
+    """Make a model of a checkpoint: a directory for from_pretrained and `videopoet export`.
+
+    Neither the data nor an accelerator is needed, and the run may go on meanwhile.
+    """
+    import jax
+
+    from videopoet_jax.cli.saved_models import model_of
+    from videopoet_jax.pretrained.saving import as_bytes
+    from videopoet_jax.training.saved import open_step
+
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with the run
+    most = as_bytes(max_shard_size)
+    saved = open_step(workdir, step)
+    model, which = model_of(saved, workdir, params)
+    model.save_pretrained(out, dtype=dtype, max_shard_size=most)
+    size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
+    click.echo(f"wrote {out}: step {saved.step}, {which} parameters, {size / 1e6:.1f} MB")
