@@ -35,6 +35,14 @@ def test_what_is_not_finite_is_refused(change, words):
     assert str(refused.value).startswith(f"--set {change!r}: {words}")
 
 
+def test_a_mapping_is_shown_as_it_is_written():
+    with pytest.raises(ValueError) as refused:
+        load_config("lm:nano", ("data.tasks={mirrored:1.0}",))
+    words = str(refused.value)
+    assert "data.tasks is a ConfigDict ({'" in words and words.endswith("; give one, its names in quotes.")
+    assert "\n" not in words
+
+
 def test_a_file_whose_numbers_are_not_finite_is_refused(tmp_path):
     (tmp_path / "my.py").write_text(
         "from ml_collections import ConfigDict\n"

@@ -166,8 +166,8 @@ def test_rules_are_changed_one_by_one():
     assert changed["motion"] == (0.001, None) and changed["caption"] is True and changed["sharpness"] == (None, 9.0)
     assert "black" not in changed and changed["duplicate"] is False
     for wrong, words in {
-        "motion": "no such field; use one of duration, motion",
-        "blakc=any": "no such field; use one of duration, motion",
+        "motion": "no such field; use one of frames, duration, motion",
+        "blakc=any": "no such field; use one of frames, duration, motion",
         "motion=fast": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
         "motion=1": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",
         "motion=a:b": "LOW:HIGH, LOW:, :HIGH or any is needed, of numbers",

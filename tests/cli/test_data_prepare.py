@@ -14,6 +14,7 @@ from videopoet_jax.data.media import write_image, write_video
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.data.token_records import TokenSource
 from videopoet_jax.pretrained import resolve
+from videopoet_jax.sequence import TASKS, Span, Task
 
 SETTINGS = ["--config", "lm:nano", "--set", "data.source=folder", "--set", "data.silence=False", "--set",
             'data.tasks={"text_to_image": 1.0, "text_to_video": 1.0, "inpainting": 1.0}', "--models",
@@ -227,6 +228,15 @@ def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, cap
     with pytest.raises(SystemExit) as leave:
         main(["data", "prepare", *SETTINGS, "--out", str(tmp_path / "out"), *options])
     assert leave.value.code == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_view_that_nobody_registered_is_told_at_once(films, tmp_path, monkeypatch, capsys):
+    spans = {"reads": (Span("video", key="my_view"),), "writes": (Span("video"),)}
+    monkeypatch.setitem(TASKS, "mirrored", Task("mirrored", output="video", text=False, **spans))
+    with pytest.raises(SystemExit):
+        prepare(films, tmp_path / "out", "--set", "data.tasks={'mirrored': 1.0}")
+    assert "error: view 'my_view': unknown; use video, last_frame" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

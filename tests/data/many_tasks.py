@@ -50,10 +50,11 @@ def blank(slots):
     return {"empty_text_ids": np.arange(slots) == 0, "empty_text_mask": np.arange(slots) == 0}
 
 
-def batches(source, rates=None, most_groups=6, tokens=2_000, **options):
+def batches(source, rates=None, most_groups=6, tokens=2_000, rows=None, **options):
+    """Of so many tokens, or of always as many rows."""
     rates = dict.fromkeys(TASKS, 1.0) if rates is None else rates
     options = {"most_groups": most_groups, "constants": blank, "seed": 0, **options}
-    return task_batches(source, rates, layouts(), rows=lambda length: tokens // length // 2 * 2, **options)
+    return task_batches(source, rates, layouts(), rows=lambda length: rows or tokens // length // 2 * 2, **options)
 
 
 def digests(loader, count):
@@ -68,7 +69,7 @@ def main(records, port, number, steps, stop, out):
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(number))
-    made = functools.partial(batches, TokenSource(records), tokens=800)
+    made = functools.partial(batches, TokenSource(records), rows=2)
     with Path(out).open("w") as file:
         for packing in (0, 400):
             first, rest = made(packing=packing), made(packing=packing)

@@ -178,5 +178,5 @@ def test_two_processes_read_a_thousand_batches_of_records_as_one_does(tmp_path):
     assert codes == [0, 0], said
     rows = [(tmp_path / f"rows-{number}").read_text().splitlines() for number in range(2)]
     together = [json.loads(first) + json.loads(second) for first, second in zip(*rows, strict=True)]
-    one = [many_tasks.digests(many_tasks.batches(source, tokens=800, packing=n), steps) for n in (0, 400)]
+    one = [many_tasks.digests(many_tasks.batches(source, rows=2, packing=n), steps) for n in (0, 400)]
     assert together == list(itertools.chain(*one)) and len(together) == 2 * steps
