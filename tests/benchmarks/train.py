@@ -12,8 +12,8 @@ as many rows, with its layers rematerialised if it needs to.
 
 Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal, load, rows, tokens, …, versions}. MFU
 is a line of its own: the peer is the chip at the dense rate that its maker states (`chips.py`), so the ratio is the
-share of it that we reach. FLOPs are `lm.flops.step_flops`, attention by the pairs that the mask lets through;
-`mfu_dense` counts all pairs, as PaLM did.
+share of it that we reach. FLOPs are `lm.flops.step_flops`, attention by all pairs, as in PaLM and `videopoet plan`;
+`mfu_seen_pairs` counts those alone that the mask lets through.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def speed(task: Task, ours: contest.Contestant) -> dict[str, object]:
     tokens, needed = task.rows * length(task), flops(task)
     return {
         "rows": task.rows, "tokens": tokens, "remat": task.remat, "gib": round(ours.peak_mb / 1024, 1),
-        "tokens_per_second": round(tokens / ours.median), "tflops": contest.rounded(needed.exact / ours.median / 1e12),
+        "tokens_per_second": round(tokens / ours.median), "tflops": contest.rounded(needed.dense / ours.median / 1e12),
     }  # fmt: skip
 
 
@@ -115,8 +115,8 @@ def mfu(task: Task, ours: contest.Contestant, gpu: str) -> None:
     """The line of MFU; without a ratio for a chip that `chips.py` does not know."""
     peak, needed = PEAKS.get(gpu), flops(task)
     contest.line(
-        f"{title(task, gpu)}, against the chip's dense rate", ours.median, peak and needed.exact / peak, "s",
-        GOALS["mfu"], mfu_dense=peak and round(needed.dense / peak / ours.median, 3), **speed(task, ours),
+        f"{title(task, gpu)}, against the chip's dense rate", ours.median, peak and needed.dense / peak, "s",
+        GOALS["mfu"], mfu_seen_pairs=peak and round(needed.exact / peak / ours.median, 3), **speed(task, ours),
     )  # fmt: skip
 
 

@@ -87,12 +87,13 @@ def our_run(config: Any) -> Any:
         return draw(jax.tree_util.keystr(path, simple=True, separator="."), leaf.shape)
 
     def start(name: str) -> tuple[Any, dict[str, Any]]:
-        shapes = nn.meta.unbox(jax.eval_shape(functools.partial(init_params, model), jax.random.key(0)))
+        shapes = nn.meta.unbox(jax.eval_shape(init, jax.random.key(0)))
         empty = np.zeros((1, config.model.text_dim), np.float32)
         return jax.tree_util.tree_map_with_path(one, shapes), {FROZEN: {"empty_text": empty}}
 
-    model = PrefixLM(**config.model)
-    return Run(config, SimpleNamespace(loss_fn=make_loss(config, no_encoder), adversary=None, start=start), "drawn")
+    init = functools.partial(init_params, PrefixLM(**config.model))
+    recipe = SimpleNamespace(init=init, loss_fn=make_loss(config, no_encoder), adversary=None, start=start)
+    return Run(config, recipe, "drawn")
 
 
 def compiled(task: Task, run: Any, state: Any) -> tuple[Callable, dict[str, np.ndarray]]:
@@ -101,15 +102,15 @@ def compiled(task: Task, run: Any, state: Any) -> tuple[Callable, dict[str, np.n
 
     from videopoet_jax.cli.train import optimizer_of
     from videopoet_jax.lm.loss import make_loss
+    from videopoet_jax.training.compilation import compiled_step
     from videopoet_jax.training.loop import to_devices
     from videopoet_jax.training.step import make_train_step
 
     config, _, batch = data_of(task)
-    decay, shardings = config.train.ema_decay or None, jax.tree.map(lambda leaf: leaf.sharding, state)
+    decay = config.train.ema_decay or None
     step = make_train_step(make_loss(config, no_encoder), optimizer_of(config.train), ema_decay=decay)
     with jax.set_mesh(run.mesh):
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-        return jitted.lower(state, to_devices(batch, run.mesh)).compile(), batch
+        return compiled_step(step, run.mesh, state, to_devices(batch, run.mesh)), batch
 
 
 def fits(program: Any) -> bool:

@@ -89,7 +89,8 @@ def step_flops(model: PrefixLM, layout: Layout, rows: int) -> StepFlops:
     n, tables = layout.length, table_params(model)
     pair = 12 * model.heads * model.head_dim * model.depth * rows
     written = sum(s.length * tables[s.table] for s in layout.segments if s.output)
-    place = (2 * model.modalities + 2 * sum(model.place_octaves)) * model.width
+    rows_of_places = 2 * model.modalities + 2 * sum(model.place_octaves)
+    place = rows_of_places * model.width if model.place_embedding else 0
     return StepFlops(
         layers=FORWARD_BACKWARD * layer_params(model) * n * rows,
         attention=pair * visible_pairs(layout.prefix_length, n),
