@@ -39,7 +39,7 @@ def test_a_mapping_is_shown_as_it_is_written():
     with pytest.raises(ValueError) as refused:
         load_config("lm:nano", ("data.tasks={mirrored:1.0}",))
     words = str(refused.value)
-    assert "data.tasks is a ConfigDict ({'" in words and words.endswith("; give one, its names in quotes.")
+    assert "data.tasks is a dict ({'" in words and words.endswith("; give one, its names in quotes.")
     assert "\n" not in words
 
 

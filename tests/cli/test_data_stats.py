@@ -43,7 +43,7 @@ def test_a_line_is_a_line_whatever_the_file_is_called(folder, capsys):
     main(["data", "stats", str(folder)])
     said = capsys.readouterr()
     assert "1 of 2 videos can be used" in said.out
-    assert said.err == f"left out: {folder}/new\\nline.mp4: 0.4 s, at least 4.1 s are needed\n"
+    assert said.err == f"left out: {folder}/new\\nline.mp4: 0.4 s, at least 4.2 s are needed\n"
 
 
 def test_records_that_lack_their_meta_are_said_to(tmp_path, capsys):

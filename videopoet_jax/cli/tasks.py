@@ -26,6 +26,7 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
     from videopoet_jax.cli.targets import check_targets
     from videopoet_jax.pretrained.files import write_atomically
     from videopoet_jax.sequence import TASKS, get_task, load_plugins
+    from videopoet_jax.sequence.layout import check_frames
 
     check_targets(report)
     config = load_config(spec, needs=("data.audio_levels", "data.text_length"))
@@ -37,6 +38,7 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
     if silent and names and (mute := [task.name for task in tasks if task.needs_sound]):
         raise ValueError(f"task {mute[0]} of a silent clip: sound is all that it reads, or writes; leave --silent.")
     grid = every.grid(data.num_frames, data.height, data.width)
+    check_frames(grid.frames)
     layouts, unfit = [], []
     for task in tasks:
         if task.needs_sound and not data.audio_levels and not names:
@@ -47,8 +49,6 @@ def command(names, spec, num_frames, height, width, silent, report) -> None:
             if names:
                 raise
             unfit.append(error)
-    if not layouts:
-        raise unfit[0]
     for error in unfit:
         click.echo(f"left out: {error}", err=True)
     for layout in layouts:

@@ -212,6 +212,12 @@ def _conditioning_names(grid: Grid, source: str) -> list[str]:
     return [f"<source:{source}>", *res, f"<duration:{grid.frames}>"]
 
 
+def check_frames(frames: int) -> None:
+    """Raises for a clip that is longer than any `<duration:…>`."""
+    if frames > (most := pixel_frames(vocab.MAX_LATENTS)):
+        raise ValueError(f"{frames} frames: clips of up to {most} fit; ask for fewer.")
+
+
 def layout_for(
     task: Task, grid: Grid, *, vocabulary: Vocabulary, text_length: int, source: str, audio_order: str = "levels"
 ) -> Layout:
@@ -231,8 +237,7 @@ def layout_for(
     if task.frames:
         grid = dataclasses.replace(grid, frames=task.frames)
     both = {s.modality for s in writes} == {"video", "audio"}
-    if grid.frames > pixel_frames(vocab.MAX_LATENTS):
-        raise ValueError(f"{grid.frames} frames: clips of up to {pixel_frames(vocab.MAX_LATENTS)} fit; ask for fewer.")
+    check_frames(grid.frames)
     for span in (*reads, *writes):
         try:
             span.frames(grid.frames)
