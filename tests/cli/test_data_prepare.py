@@ -224,9 +224,9 @@ def test_a_worker_that_does_not_see_the_directory_says_so(tmp_path):
         (["--input", "gs://bucket/films"], "gs://bucket/films: an address; directories are read and written"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_made(options, words, tmp_path, capsys):
+def test_mistakes_are_told_before_anything_is_made(films, options, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as leave:
-        main(["data", "prepare", *SETTINGS, "--out", str(tmp_path / "out"), *options])
+        main(["data", "prepare", *SETTINGS, "--input", str(films), "--out", str(tmp_path / "out"), *options])
     assert leave.value.code == 2 and words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

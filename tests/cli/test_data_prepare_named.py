@@ -20,7 +20,7 @@ def prepare(source, out, tasks, *options):
 
 
 def bytes_of(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "meta.json"}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file() and path.name != "meta.json"}
 
 
 @pytest.fixture(scope="module")

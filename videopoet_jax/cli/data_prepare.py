@@ -76,8 +76,8 @@ def command(spec, overrides, models, source, out, most, retry, runner, dry_run, 
     networks = networks_of(config, keys)
     if networks and not networks["flow"] and config.data.source != "moving_digits":
         check_opencv()
-    models = models_of(models, config)
     own = None if source is not None else len(own_clips(options, config))
+    models = models_of(models, config)
     for name in filter(networks.get, networks):
         ESTIMATORS[name].read(networks[name])  # a wrong one is told of before any work
     job = {"config": spec, "overrides": list(overrides), "models": str(models.resolve()), "out": str(out.resolve()),
