@@ -36,7 +36,7 @@ def prepare(directory, order=(0, 1, 2)):
 
 
 def files_of(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")

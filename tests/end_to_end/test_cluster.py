@@ -39,7 +39,7 @@ def launch(*options, cwd=ROOT):
 
 
 def bytes_of(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "meta.json"}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file() and path.name != "meta.json"}
 
 
 def whole(directory):
