@@ -19,7 +19,7 @@ from videopoet_jax.cli.main import main
 from videopoet_jax.lm.language_model import LanguageModel
 from videopoet_jax.lm.language_model import init_params as init_lm
 from videopoet_jax.lm.transformer import PrefixLM
-from videopoet_jax.parallel import abstract, initialize, make_mesh
+from videopoet_jax.parallel import abstract, make_mesh, param_shardings
 from videopoet_jax.pretrained import load_params, resolve
 from videopoet_jax.pretrained.files import flatten
 from videopoet_jax.text.embed import TextEncoder
@@ -48,16 +48,11 @@ def fails(*arguments, capsys):
 
 
 def save(workdir, config, init, *, extra=None, ema=True, steps=(4,)):
-    """Checkpoints as a run leaves them, the average different from the last step."""
-    mesh = make_mesh(fsdp=2)
-    state = create_state(
-        initialize(init, mesh, jax.random.key(0)),
-        optax.sgd(1e-3),
-        mesh=mesh,
-        key=jax.random.key(1),
-        extra=extra,
-        ema=ema,
-    )
+    """Checkpoints as a run leaves them, the average unlike the last step. Drawn: an `init` compiles long."""
+    mesh, rng, boxed = make_mesh(fsdp=2), np.random.default_rng(0), abstract(init)
+    drawn = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), nn.meta.unbox(boxed))
+    params = jax.device_put(drawn, param_shardings(boxed, mesh))
+    state = create_state(params, optax.sgd(1e-3), mesh=mesh, key=jax.random.key(1), extra=extra, ema=ema)
     if ema:
         state = state.replace(ema_params=jax.tree.map(lambda x: x + 0.25, state.ema_params))
     with Checkpoints(workdir, max_to_keep=5) as checkpoints:
@@ -202,9 +197,7 @@ def test_a_large_checkpoint_is_converted_in_the_memory_of_a_shard(tmp_path):
     """A model of 250 MB, whose stacked matrices are of 60 MB, in shards of 20 MB."""
     config = lm_config("model.depth=14", "model.width=512", "model.mlp=2048", "model.heads=8", "model.kv_heads=8",
                        "model.head_dim=64", "model.rotary_sections=(32,16,16)")  # fmt: skip
-    shapes = nn.meta.unbox(abstract(functools.partial(init_lm, PrefixLM(**config["model"]))))
-    ones = lambda key: jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)  # noqa: E731
-    save(tmp_path / "run", config, ones, ema=False)
+    save(tmp_path / "run", config, functools.partial(init_lm, PrefixLM(**config["model"])), ema=False)
     command = [sys.executable, "-c", LARGE, ".", str(tmp_path / "run"), str(tmp_path / "lm")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
