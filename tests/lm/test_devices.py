@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm import decode, transformer
 from videopoet_jax.lm.language_model import LanguageModel, Prepared
-from videopoet_jax.lm.totals import token_totals
+from videopoet_jax.lm.totals import token_sums
 from videopoet_jax.parallel import batch_sharding, constrain, make_mesh, param_shardings
 from videopoet_jax.sequence.grid import Grid
 
@@ -31,7 +31,7 @@ def loss_and_gradient(small, params, batch, text):
     def loss(params):
         hidden, _ = small.model.apply({"params": params}, transformer.whole_sequence(batch, text, batch["text_mask"]))
         fields = (batch[name] for name in ("ids", "table", "weights"))
-        return sum(t.nll for t in token_totals(small.model, params["output"], hidden, *fields, 16).values())
+        return token_sums(small.model, params["output"], hidden, *fields, 16, 0.1).objective
 
     return jax.jit(jax.value_and_grad(loss))(params)
 

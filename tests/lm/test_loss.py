@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.layers.objective import FROZEN
+from videopoet_jax.lm.heads import heads
 from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
 from videopoet_jax.lm.loss import drop_condition, make_loss, metrics_of
-from videopoet_jax.lm.totals import token_totals
+from videopoet_jax.lm.totals import token_sums
 
 TASKS = ["text_to_video", "unconditional"]
 
@@ -53,7 +54,7 @@ def test_a_text_that_is_written_is_scored_by_its_own_rows(make_tiny):
     tiny = make_tiny(text_pieces=12)
     batch = tiny.batch(tiny.layout("captioning"), 3)
     fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
-    totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 7)
+    totals = token_sums(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 7, 0.0).totals
     assert_allclose(totals["special"].nll, naive(tiny, batch).nll.sum(), rtol=1e-5)
     assert totals["special"].weight == batch["weights"].sum() > 3 * 1  # <bot_o>, and the pieces up to the end
     assert totals["video"].weight == 0
@@ -76,7 +77,7 @@ def test_padding_behind_a_sequence_changes_nothing(make_tiny, task):
     losses = []
     for b in (batch, longer):
         fields = tuple(jnp.asarray(b[name]) for name in ("ids", "table", "weights"))
-        totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(b), *fields, 7)
+        totals = token_sums(tiny.model, tiny.params["output"], tiny.hidden(b), *fields, 7, 0.0).totals
         losses.append(sum(t.nll for t in totals.values()))
     assert_allclose(*losses, rtol=1e-5)
 
@@ -88,9 +89,10 @@ def test_chunks_sum_to_the_naive_cross_entropy(tiny, chunk):
     batch["weights"] = batch["weights"] * np.random.default_rng(1).uniform(0.5, 2, batch["weights"].shape)
     batch["weights"] = batch["weights"].astype(np.float32)
     fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
-    score = jax.jit(functools.partial(token_totals, tiny.model, chunk=chunk))
-    totals = score(tiny.params["output"], tiny.hidden(batch), *fields)
+    score = jax.jit(functools.partial(token_sums, tiny.model, chunk=chunk, z_coefficient=0.1))
+    objective, totals = score(tiny.params["output"], tiny.hidden(batch), *fields)
     sums = naive(tiny, batch)
+    assert_allclose(objective, ((sums.nll + 0.1 * sums.z) * batch["weights"]).sum(), rtol=1e-5)
     level = (batch["ids"] - 262_400) // 1024
     mine = {
         "special": batch["table"] == 0,
@@ -110,13 +112,49 @@ def test_gradients_do_not_depend_on_the_chunk(tiny):
     hidden, fields = tiny.hidden(batch), tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
 
     def loss(output, hidden, chunk):
-        totals = token_totals(tiny.model, output, hidden, *fields, chunk)
-        return sum(t.nll + 0.1 * t.z for t in totals.values())
+        return token_sums(tiny.model, output, hidden, *fields, chunk, 0.1).objective
 
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
     few, many = (gradient(tiny.params["output"], hidden, chunk) for chunk in (5, 500))
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-4), few, many)
     assert_array_equal(few[1][:, -1], 0)  # nothing follows the last token
+
+
+def test_the_derivative_is_that_of_the_sums(tiny):
+    """The one that is taken beside the logits, and JAX's own of scoring all at once."""
+    batch = tiny.batch(tiny.layout("text_to_video"), 2)
+    hidden, (ids, table, weights) = (
+        tiny.hidden(batch),
+        (jnp.asarray(batch[name]) for name in ("ids", "table", "weights")),
+    )
+
+    def plain(output, hidden):
+        total = 0.0
+        for head in heads(tiny.model):
+            own = weights[:, 1:] * head.belongs(ids, table)[:, 1:]
+            s = head.score(output, hidden[:, :-1], jnp.where(own != 0, head.index(ids)[:, 1:], 0))
+            total += jnp.sum(own * (s.nll + 0.1 * s.z))
+        return 3.0 * total
+
+    def mine(output, hidden):
+        return 3.0 * token_sums(tiny.model, output, hidden, ids, table, weights, 32, 0.1).objective
+
+    found, wanted = (jax.jit(jax.grad(f, argnums=(0, 1)))(tiny.params["output"], hidden) for f in (mine, plain))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, atol=2e-4), found, wanted)
+
+
+def test_logits_are_computed_once(make_tiny):
+    """Each of the four heads multiplies three times: logits, slopes of the hidden states, slopes of its table."""
+    tiny = make_tiny(visual_factors=1)
+    batch = tiny.batch(tiny.layout("text_to_video"), 2)
+    fields = tuple(jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
+
+    def loss(output, hidden):
+        return token_sums(tiny.model, output, hidden, *fields, 64, 0.1).objective
+
+    hidden = jnp.zeros((*batch["ids"].shape, tiny.model.width))
+    program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(tiny.params["output"], hidden).as_text()
+    assert len(heads(tiny.model)) == 4 and program.count("stablehlo.dot_general") == 3 * 4
 
 
 @pytest.mark.parametrize("factors", [1, 2, 4])
@@ -207,7 +245,7 @@ def test_the_share_of_dropped_rows():
 def test_metrics_of_nothing_are_finite(tiny):
     batch = tiny.batch(tiny.layout("unconditional"), 1)
     fields = (jnp.asarray(x) for x in (batch["ids"], batch["table"], batch["weights"] * 0))
-    totals = token_totals(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 16)
+    totals = token_sums(tiny.model, tiny.params["output"], tiny.hidden(batch), *fields, 16, 0.0).totals
     assert all(np.isfinite(v) and v == 0 for v in metrics_of(totals).values())
 
 

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from videopoet_jax.data.packing import packed_row, padded
 from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.lm.loss import drop_condition, make_loss
-from videopoet_jax.lm.totals import token_totals
+from videopoet_jax.lm.totals import token_sums
 from videopoet_jax.lm.transformer import whole_sequence
 from videopoet_jax.parallel import batch_sharding, make_mesh
 from videopoet_jax.sequence import SPECIAL_TEXT, TEXT_EMBEDDING
@@ -118,7 +118,7 @@ def test_nothing_is_scored_from_one_sequence_into_the_next(small, packed):
     ends = np.diff(packed["segment"], axis=1, append=0) != 0
     noisy = jnp.where(ends[..., None], 1e3, hidden)
     fields = tuple(jnp.asarray(packed[name]) for name in ("ids", "table", "weights"))
-    totals = [token_totals(small.model, small.params["output"], x, *fields, 16) for x in (hidden, noisy)]
+    totals = [token_sums(small.model, small.params["output"], x, *fields, 16, 0.0) for x in (hidden, noisy)]
     assert_array_equal(*(jax.tree.leaves(each) for each in totals))
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.layers.objective import FROZEN, Aux
 from videopoet_jax.lm.heads import Totals
-from videopoet_jax.lm.totals import token_totals
+from videopoet_jax.lm.totals import token_sums
 from videopoet_jax.lm.transformer import Batch, PrefixLM, whole_sequence
 
 
@@ -80,10 +80,9 @@ def make_loss(config: ConfigDict, text_embed: Callable[[Any, Array, Array], Arra
             text = text.reshape(*text_ids.shape, text.shape[-1])
         hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, text_mask))
         tokens = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
-        totals = token_totals(model, params["output"], hidden, *tokens, settings.chunk)
-        weight = jnp.maximum(sum(t.weight for t in totals.values()), 1e-6)
-        nll, z = (sum(getattr(t, name) for t in totals.values()) / weight for name in ("nll", "z"))
-        loss = nll + settings.z_coefficient * z
-        return loss, Aux(metrics={"loss": loss} | metrics_of(totals), extra=extra, weight=weight)
+        sums = token_sums(model, params["output"], hidden, *tokens, settings.chunk, settings.z_coefficient)
+        weight = jnp.maximum(sum(t.weight for t in sums.totals.values()), 1e-6)
+        loss = sums.objective / weight
+        return loss, Aux(metrics={"loss": loss} | metrics_of(sums.totals), extra=extra, weight=weight)
 
     return loss_fn

@@ -12,6 +12,7 @@ gradients part again once.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,54 +40,91 @@ def _scored(head: Head, output: Params, x: Array, ids: Array, weights: Array) ->
         return Totals(jnp.sum(weights), *(jnp.sum(weights * value) for value in (s.nll, s.z, s.correct)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def chunk_totals(heads: tuple[Head, ...], output: Params, chunks: Chunks) -> dict[str, Totals]:
-    """Each head's sums, chunk after chunk.
+class Sums(NamedTuple):
+    """Over the tokens of a batch.
 
-    The derivative is written out, so that logits are computed again on the way back rather than kept, a chunk adds to
-    the gradient of the tables only where it has tokens of theirs, and the sum of these gradients is float32.
+    Attributes:
+        objective: weight · (−log p + z_coefficient · log² Z), of all heads; this alone has a derivative.
+        totals: of each head.
+    """
+
+    objective: Float[Array, ""]
+    totals: dict[str, Totals]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def chunk_sums(heads: tuple[Head, ...], z_coefficient: float, output: Params, chunks: Chunks) -> Sums:
+    """The sums, chunk after chunk.
+
+    Where they are differentiated, a chunk's part of the derivative is taken at once, while its logits are there: of a
+    sum it is known up to one factor. So logits are neither kept nor computed again; what is kept are the slopes of the
+    hidden states and of the tables, which add up in float32, a chunk only where it has tokens of theirs.
 
     Args:
         chunks: hidden states [chunks b size d]; ids, tables and weights of the tokens to score [chunks b size]; and of
             each head, which chunks have tokens of it [chunks].
     """
 
-    def add(sums: dict[str, Totals], chunk: Chunks) -> tuple[dict[str, Totals], None]:
+    def add(totals: dict[str, Totals], chunk: Chunks) -> tuple[dict[str, Totals], None]:
         x, ids, table, weights, used = chunk
 
         def total(head: Head) -> Totals:
             own = weights * head.belongs(ids, table)
             return jax.lax.cond(used[head.name], lambda: _scored(head, output, x, ids, own), nothing)
 
-        return jax.tree.map(jnp.add, sums, {head.name: total(head) for head in heads}), None
+        return jax.tree.map(jnp.add, totals, {head.name: total(head) for head in heads}), None
 
-    return jax.lax.scan(add, {head.name: nothing() for head in heads}, chunks)[0]
+    totals = jax.lax.scan(add, {head.name: nothing() for head in heads}, chunks)[0]
+    return Sums(sum(_objective(t, z_coefficient) for t in totals.values()), totals)
 
 
-def _back(heads: tuple[Head, ...], kept: tuple[Params, Chunks], slopes: dict[str, Totals]) -> tuple[Params, tuple]:
-    """The slopes of the tables and of the hidden states."""
-    output, (hidden, *others) = kept
+def _objective(total: Totals, z_coefficient: float) -> Float[Array, ""]:
+    return total.nll + z_coefficient * total.z
 
-    def add(sums: Params, chunk: Chunks) -> tuple[Params, Array]:
-        x, ids, table, weights, used = chunk
-        of_x = jnp.zeros_like(x)
+
+def _sums_and_slopes(
+    heads: tuple[Head, ...], z_coefficient: float, output: Params, chunks: Chunks
+) -> tuple[Sums, tuple[Params, Params, Array]]:
+    """The sums, and what the way back needs: `output`, its slopes and those of the hidden states."""
+
+    def add(carry: tuple[dict[str, Totals], Params], chunk: Chunks) -> tuple[tuple[dict[str, Totals], Params], Array]:
+        (totals, of_output), (x, ids, table, weights, used) = carry, chunk
+        totals, of_x = dict(totals), jnp.zeros_like(x)
         for head in heads:
             own = weights * head.belongs(ids, table)
 
-            def some(sums: Params, of_x: Array, head: Head = head, own: Array = own) -> tuple[Params, Array]:
-                _, pull = jax.vjp(lambda output, x: _scored(head, output, x, ids, own), output, x)
-                of_output, more = pull(slopes[head.name])
-                return jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, of_output), of_x + more
+            def some(total: Totals, of_output: Params, of_x: Array, head: Head = head, own: Array = own) -> tuple:
+                def objective(output: Params, x: Array) -> tuple[Array, Totals]:
+                    found = _scored(head, output, x, ids, own)
+                    return _objective(found, z_coefficient), found
 
-            sums, of_x = jax.lax.cond(used[head.name], some, lambda *same: same, sums, of_x)
-        return sums, of_x
+                (more_of_output, more_of_x), found = jax.grad(objective, argnums=(0, 1), has_aux=True)(output, x)
+                of_output = jax.tree.map(lambda a, b: a + b.astype(a.dtype), of_output, more_of_output)
+                return jax.tree.map(jnp.add, total, found), of_output, of_x + more_of_x
+
+            given = (totals[head.name], of_output, of_x)
+            totals[head.name], of_output, of_x = jax.lax.cond(used[head.name], some, lambda *same: same, *given)
+        return (totals, of_output), of_x
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), output)
-    sums, of_hidden = jax.lax.scan(add, zeros, (hidden, *others))
-    return jax.tree.map(lambda a, leaf: a.astype(leaf.dtype), sums, output), (of_hidden, None, None, None, None)
+    (totals, of_output), of_hidden = jax.lax.scan(add, ({head.name: nothing() for head in heads}, zeros), chunks)
+    sums = Sums(sum(_objective(t, z_coefficient) for t in totals.values()), totals)
+    return sums, (output, of_output, of_hidden)
 
 
-chunk_totals.defvjp(lambda heads, *kept: (chunk_totals(heads, *kept), kept), _back)
+def _back(
+    heads: tuple[Head, ...], z_coefficient: float, kept: tuple[Params, Params, Array], slopes: Sums
+) -> tuple[Params, tuple]:
+    """The slopes of the tables and of the hidden states."""
+    output, of_output, of_hidden = kept
+
+    def scaled(slope: Array, like: Array) -> Array:
+        return (slopes.objective * slope).astype(like.dtype)
+
+    return jax.tree.map(scaled, of_output, output), (scaled(of_hidden, of_hidden), None, None, None, None)
+
+
+chunk_sums.defvjp(_sums_and_slopes, _back)
 
 
 def positions_of_chunk(tokens: int, rows: int, length: int) -> int:
@@ -94,7 +132,7 @@ def positions_of_chunk(tokens: int, rows: int, length: int) -> int:
     return max(1, min(tokens // rows, length))
 
 
-def token_totals(
+def token_sums(
     model: PrefixLM,
     output: Params,
     hidden: Float[Array, "b n d"],
@@ -102,8 +140,9 @@ def token_totals(
     table: Int[Array, "b n"],
     weights: Float[Array, "b n"],
     chunk: int,
-) -> dict[str, Totals]:
-    """Each head's sums over a batch of whole sequences; on every device about `chunk` tokens at a time.
+    z_coefficient: float,
+) -> Sums:
+    """The sums over a batch of whole sequences; on every device about `chunk` tokens at a time.
 
     Where several share a row, the last token of one scores nothing: the first of the next is of a prefix, of no weight.
     """
@@ -119,15 +158,16 @@ def token_totals(
         count = -(-x.shape[1] // size)
         return jnp.moveaxis(_pad(x, count * size).reshape(x.shape[0], count, size, *x.shape[2:]), 1, 0)
 
-    def local(output: Params, hidden: Array, *tokens: Array) -> dict[str, Totals]:
+    def local(output: Params, hidden: Array, *tokens: Array) -> Sums:
         ids, table, weights = (chunks(x) for x in tokens)
         used = {h.name: jnp.any((weights != 0) & h.belongs(ids, table), axis=(1, 2)) for h in heads(model)}
         if not spread:
-            return chunk_totals(heads(model), output, (chunks(hidden), ids, table, weights, used))
+            return chunk_sums(heads(model), z_coefficient, output, (chunks(hidden), ids, table, weights, used))
         # All do the same, for part of a head may be computed together (its vocabulary over `tensor`).
         used = jax.tree.map(lambda x: jax.lax.pmax(x.astype(jnp.int32), OWN) > 0, used)
         output = {name: _whole(x, hidden) if name in TABLES else x for name, x in output.items()}
-        return jax.lax.psum(chunk_totals(heads(model), output, (chunks(hidden), ids, table, weights, used)), OWN)
+        given = (chunks(hidden), ids, table, weights, used)
+        return jax.lax.psum(chunk_sums(heads(model), z_coefficient, output, given), OWN)
 
     fields = [_pad(x, length) for x in (hidden, *(shift_out(x) for x in (ids, table, weights)))]
     return (_on_each(mesh, local, output, len(fields)) if spread else local)(output, *fields)
