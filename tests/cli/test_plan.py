@@ -8,7 +8,7 @@ import pytest
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
-from videopoet_jax.cli.plan import blocks_seen, layout_of, shares_of_heads
+from videopoet_jax.cli.plan_training import blocks_seen, layout_of, shares_of_heads
 
 SMALL = ["model.depth=2", "model.width=256", "model.heads=2", "model.kv_heads=2", "model.mlp=512", "model.text_dim=128",
          "model.visual_codes=1024", "model.audio_levels=1", "data.audio_levels=1", "data.tokens=0"]  # fmt: skip
@@ -32,20 +32,16 @@ def test_heads_are_used_in_the_chunks_that_hold_their_tokens():
 
 
 def test_blocks_that_somebody_sees():
-    class Layout:
-        prefix_length, length = 300, 512  # blocks of 512: one
-
-    assert blocks_seen(Layout) == 1.0
-    Layout.length = 4 * 1024
-    assert blocks_seen(Layout) == (1 + 2 + 3 + 4) / 16
-    Layout.prefix_length = 3000  # reaches into the third block
-    assert blocks_seen(Layout) == (3 + 3 + 3 + 4) / 16
+    assert blocks_seen(300, 512) == 1.0  # blocks of 512: one
+    assert blocks_seen(300, 4 * 1024) == (1 + 2 + 3 + 4) / 16
+    assert blocks_seen(3000, 4 * 1024) == (3 + 3 + 3 + 4) / 16  # reaches into the third block
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--config", "lm:8b", "--topology", "v5p"], "KIND:AxB"),
+        (["--config", "lm:8b", "--topology", "v5p:2x2x1", "--decode", "4", "--slices", "2"], "on one slice"),
         (["--config", "video_tokenizer:base", "--topology", "v5e:4x4"], "a language model's is planned"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from videopoet_jax.layers.sampling import Sampling
-from videopoet_jax.lm.decode import State, _prompt, forward, generate, written
+from videopoet_jax.lm.decode import State, forward, generate, make_prompt, written
 from videopoet_jax.lm.logits import audio_logits, special_text_logits, visual_logits
 from videopoet_jax.lm.tables import factor_codes
 from videopoet_jax.sequence.assembly import disassemble
@@ -44,7 +44,7 @@ def test_cached_decoding_equals_the_uncached_forward(make_tiny, of_text, task, f
     tiny = make_tiny(visual_factors=factors, **(of_text if as_text else {}))
     layout, batch, _ = prepare(tiny, task, rows=2)
     p, n = layout.prefix_length, layout.length
-    prompt = _prompt(batch, guided=False)
+    prompt = make_prompt(batch, guided=False)
     cache = tiny.model.make_cache(2, n)
     state = State(ids=jnp.asarray(batch["ids"]), cache=cache, hidden=jnp.zeros((2, tiny.model.width)))
     step = jax.jit(lambda state, start: forward(tiny.model, tiny.params, prompt, state, start, 1, n))

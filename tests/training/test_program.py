@@ -80,6 +80,18 @@ MODULE = """HloModule m, is_scheduled=true
   ROOT %c = bf16[4,14,64]{2,1,0} convolution(%p, %k), window={size=3}, dim_labels=b0f_0io->b0f
 }
 
+%inner (stack: bf16[6,8,32]) -> bf16[8,32] {
+  %stack = bf16[6,8,32]{2,1,0} parameter(0)
+  %n = s32[] constant(2)
+  %one = bf16[1,8,32]{2,1,0} dynamic-slice(%stack, %n, %n, %n), dynamic_slice_sizes={1,8,32}
+  ROOT %flat = bf16[8,32]{1,0} bitcast(%one)
+}
+
+%outer (all: bf16[6,8,32]) -> bf16[8,32] {
+  %all = bf16[6,8,32]{2,1,0} parameter(0)
+  ROOT %part = bf16[8,32]{1,0} fusion(%all), kind=kLoop, calls=%inner
+}
+
 ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %x = f32[8]{0} parameter(0)
   %y = bf16[4,16,32]{2,1,0:T(8,128)(2,1)} parameter(1)
@@ -87,6 +99,9 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %f = bf16[4,14,64]{2,1,0} fusion(%y, %z), kind=kOutput, calls=%fused
   %g = bf16[4,14,64]{2,1,0} fusion(%y, %z), kind=kOutput, calls=%fused
   %t = token[] after-all()
+  %q = bf16[6,8,32]{2,1,0} parameter(3)
+  %layer = bf16[8,32]{1,0} fusion(%q), kind=kLoop, calls=%outer
+  %ahead = ((bf16[6,8,32]{2,1,0}), bf16[2,8,32]{2,1,0:T(8,128)(2,1)S(1)}, s32[]) slice-start(%q), slice={[0:2], [0:8], [0:32]}
   %send.1 = (f32[100]{0}, u32[], token[]) send(%x, %t), channel_id=9, is_host_transfer=true
   %rs = f32[2]{0} reduce-scatter(%x), channel_id=4, replica_groups=[2,4]<=[8], dimensions={0}
   ROOT %if = f32[8]{0} conditional(%p, %x, %x), true_computation=%some, false_computation=%none
@@ -98,13 +113,16 @@ def test_lines_written_out():
     program = read_program(MODULE, share=lambda scope: 0.25 if "score_x" in scope else 1.0)
     convolution = 2 * 4 * 14 * 64 * 3 * 32
     assert program.flops == 2 * convolution + 0.25 * 2 * 8 * 8
-    assert sorted((c.kind, c.bytes, c.group) for _, c in program.collectives()) == [
-        ("all-gather", 32.0, (0, 1)),  # written in two fusions, done once
-        ("reduce-scatter", 32.0, (0, 1, 2, 3)),
-        ("send", 400.0, ()),
+    assert sorted(c for _, c in program.collectives()) == [
+        ("all-gather", 32.0, (0, 1), True),  # written in two fusions, done once, beside them
+        ("reduce-scatter", 32.0, (0, 1, 2, 3), False),
+        ("send", 400.0, (), True),
     ]
+    assert program.bytes_by_kind() == {"all-gather": 32, "network": 400, "reduce-scatter": 32}
     main = max(program.blocks, key=lambda block: len(block.work))
     assert main.work[0] == (convolution, 2 * (4 * 16 * 32 + 4 * 14 * 64))  # the kernel lies on the chip
+    assert main.work[2] == (0.0, 2 * 2 * 8 * 32)  # a layer of six, read by a fusion inside a fusion, and written
+    assert main.work[3] == (0.0, 2 * 2 * 8 * 32)  # two layers read, onto the chip
 
 
 def test_padding_meets_no_values():

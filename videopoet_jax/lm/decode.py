@@ -148,7 +148,7 @@ def _make_cache(model: PrefixLM, rows: int, length: int) -> Cache:
     return model.make_cache(rows, length)
 
 
-def _prompt(batch: Batch, guided: bool) -> Prompt:
+def make_prompt(batch: Batch, guided: bool) -> Prompt:
     """The rows of `generate`, and below them their twins."""
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
     sides = [("text", "text_mask"), ("empty_text", "empty_text_mask")][: 2 if guided else 1]
@@ -198,7 +198,7 @@ def generate(
     guided = sampling.checked().guidance_scale is not None
     if guided and "empty_text" not in batch:
         raise ValueError("guidance_scale without empty_text: add the empty prompt's embeddings or pass None.")
-    prompt = _prompt(batch, guided)
+    prompt = make_prompt(batch, guided)
     ids = jnp.concatenate([jnp.array(batch["ids"])] * (2 if guided else 1))  # a copy: the loops donate it
     rows, runs = ids.shape[0], list(written(layout))
     hidden = jnp.zeros((rows, model.width), model.dtype)

@@ -106,10 +106,10 @@ class LanguageModel:
         """A shipped name, a pipeline's directory or its own; with a mesh the weights are spread over it, each process
         reading the parts of its devices.
 
-        `dtype` of the computation: None is float32 on CPU and bfloat16 on accelerators; weights stay float32.
+        `dtype` of the computation and of the weights: None is float32 on CPU and bfloat16 on accelerators.
         """
         directory = resolve(name_or_dir, PART)
-        lm = cls._open(directory, dtype, mesh, bucket)
+        lm = cls._open(directory, compute_dtype(dtype), mesh, bucket, compute_dtype(dtype))
         lm.params = place(lm.params, functools.partial(init_params, lm.model), mesh, directory)
         return lm
 
@@ -117,16 +117,17 @@ class LanguageModel:
     def open_pretrained(cls, name_or_dir: str | os.PathLike, dtype: str | None = None) -> "LanguageModel":
         """`from_pretrained` with the weights left in their files: to save it elsewhere, not to generate."""
         directory = resolve(name_or_dir, PART)
-        lm = cls._open(directory, dtype, None, 1)
+        lm = cls._open(directory, compute_dtype(dtype), None, 1, None)
         check_fits(lm.params, functools.partial(init_params, lm.model), directory)
         return lm
 
     @classmethod
-    def _open(cls, directory: Path, dtype: str | None, mesh: Mesh | None, bucket: int) -> "LanguageModel":
+    def _open(cls, directory: Path, dtype: str, mesh: Mesh | None, bucket: int, held: str | None) -> "LanguageModel":
+        """The weights in their files, to be read as `held` (None: as they are)."""
         config = EARLIER | read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS}, optional=EARLIER)
         digests = config.pop(DIGESTS)
-        config["dtype"] = compute_dtype(dtype)
-        return cls(config, open_tree(directory), digests, mesh=mesh, bucket=bucket)
+        config["dtype"] = dtype
+        return cls(config, open_tree(directory, held), digests, mesh=mesh, bucket=bucket)
 
     def save_pretrained(
         self, directory: str | os.PathLike, dtype: str = "bfloat16", max_shard_size: int | str = SHARD_SIZE

@@ -42,6 +42,7 @@ CHIPS = {
     "v5p": Chip(459e12, 95 * GIB, 2.77e12, 9.0e10, 6.25e9, 4),
     "v6e": Chip(918e12, 32 * GIB, 1.64e12, 9.0e10, 12.5e9, 16),
 }
+HOP = 1e-6  # seconds from a chip to its neighbour, of the same book
 _TOPOLOGY = re.compile(r"(v\w+):(\d+(?:x\d+){1,2})")
 
 
@@ -56,12 +57,19 @@ class Slice(NamedTuple):
     def chips(self) -> int:
         return math.prod(self.shape)
 
+    def _axes(self, members: int) -> list[tuple[int, bool]]:
+        """(chips, whether they are a ring) of the torus's axes that a group of `members` uses: all, where it is the
+        slice, else one."""
+        axes = [(size, size % self.chip.wraps == 0) for size in self.shape if size > 1]
+        return axes if members >= self.chips else axes[:1]
+
     def link_bandwidth(self, members: int) -> float:
-        """Bytes a second that a chip exchanges with a group of `members`: over every axis of the torus both ways, where
-        the group is the slice, else over one axis."""
-        axes = [size for size in self.shape if size > 1]
-        used = axes if members >= self.chips else axes[:1]
-        return self.chip.link * sum(2 if size % self.chip.wraps == 0 else 1 for size in used)
+        """Bytes a second that a chip exchanges with a group of `members`, both ways round where there is a ring."""
+        return self.chip.link * sum(2 if ring else 1 for _, ring in self._axes(members))
+
+    def latency(self, members: int) -> float:
+        """Seconds until the chip of a group of `members` that is farthest away has heard."""
+        return HOP * sum(size // 2 if ring else size - 1 for size, ring in self._axes(members))
 
 
 def parse_topology(text: str) -> Slice:

@@ -51,12 +51,18 @@ class Instruction(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """A collective: its kind, the bytes of it that a device holds (what it gathers, or what it reduces), the devices of
-    one group."""
+    """A collective.
+
+    Attributes:
+        bytes: what of it a device holds: what it gathers, or what it reduces.
+        group: the devices of one group.
+        beside: whether the program computes meanwhile.
+    """
 
     kind: str
     bytes: float
     group: tuple[int, ...]
+    beside: bool
 
 
 class Block(NamedTuple):
@@ -80,6 +86,19 @@ class Program(NamedTuple):
     def flops(self) -> float:
         """Operations of products, of one device."""
         return sum(b.times * flops for b in self.blocks for flops, _ in b.work)
+
+    @property
+    def moved(self) -> float:
+        """Bytes from and to memory, of one device."""
+        return sum(b.times * moved for b in self.blocks for _, moved in b.work)
+
+    def bytes_by_kind(self) -> dict[str, int]:
+        """Bytes of all collectives: `{"all-gather": …, "network": …}`"""
+        sizes: dict[str, float] = {}
+        for times, collective in self.collectives():
+            name = "network" if collective.kind == NETWORK else collective.kind
+            sizes[name] = sizes.get(name, 0.0) + times * collective.bytes
+        return {name: round(size) for name, size in sorted(sizes.items())}
 
     def collectives(self) -> Iterator[tuple[float, Collective]]:
         """(how often, what) of every collective."""
@@ -184,7 +203,8 @@ def _inside(
     inner = computations[line.attribute("calls")]
     names = {other.name: other.shape for other in inner}
     parts = [_inside(computations, other, names, density) for other in inner]
-    return sum(flops for flops, _ in parts), [c for _, found in parts for c in found]
+    found = [(collective._replace(beside=True), channel) for _, found in parts for collective, channel in found]
+    return sum(flops for flops, _ in parts), found
 
 
 def _sizes(shape: str) -> tuple[int, ...]:
@@ -210,39 +230,50 @@ _READS_A_PART = {"dynamic-slice", "slice", "gather"}
 
 def _moved(computations: Mapping[str, list[Instruction]], line: Instruction, shapes: Mapping[str, str]) -> float:
     """Bytes that a line reads from main memory and writes to it."""
-    if line.opcode != "fusion":
-        return _moved_by([line], shapes, {o: shapes.get(o, "") for o in line.operands}, line)
-    inner = computations[line.attribute("calls")]
-    names = {other.name: other.shape for other in inner}
-    # Inside a fusion shapes say nothing of where arrays lie; those that it is called with do.
-    given = {}
-    for other in inner:
-        if other.opcode == "parameter":
-            number = int(re.match(r"parameter\((\d+)\)", other.rest)[1])
-            given[other.name] = shapes.get(line.operands[number], "")
-    return _moved_by(inner, names, given, line)
-
-
-def _moved_by(inner: list[Instruction], names: Mapping[str, str], given: Mapping[str, str], line: Instruction) -> float:
-    """The same, of lines that are done as one: `given` are the arrays from outside."""
+    if line.opcode in ("copy-start", "slice-start"):  # (from, to, …)
+        origin, target = _ARRAY.findall(line.shape)[:2]
+        return _size(*target[:2]) * (("S(" not in origin[2]) + ("S(" not in target[2]))
+    inner, given = [line], {operand: shapes.get(operand, "") for operand in line.operands}
+    if line.opcode == "fusion":
+        # Inside a fusion shapes say nothing of where arrays lie; those that it is called with do.
+        inner = computations[line.attribute("calls")]
+        given = {name: shapes.get(line.operands[number], "") for number, name in _parameters(inner).items()}
     written, total = _memory(line.shape), 0.0
     for name, shape in given.items():
-        whole, uses = _memory(shape), [other for other in inner if name in other.operands]
-        if not whole:
-            continue
-        parts = 0.0
-        for use in uses:
-            first = use.operands[0] == name
-            if first and use.opcode in _READS_A_PART:
-                parts += _bytes(use.shape)
-            elif first and use.opcode == "dynamic-update-slice":
-                put = _bytes(names.get(use.operands[1], given.get(use.operands[1], "")))
-                parts, written = parts + put, max(0.0, written - _bytes(use.shape)) + put
-            else:
-                parts = whole
-                break
-        total += min(whole, parts)
+        if whole := _memory(shape):
+            read, spared = _touched(computations, inner, name, shapes)
+            total, written = total + min(whole, read), max(0.0, written - spared)
     return total + written
+
+
+def _parameters(inner: list[Instruction]) -> dict[int, str]:
+    """The names of a computation's parameters by their number."""
+    found = [(re.match(r"parameter\((\d+)\)", other.rest), other.name) for other in inner]
+    return {int(match[1]): name for match, name in found if match}
+
+
+def _touched(
+    computations: Mapping[str, list[Instruction]], inner: list[Instruction], name: str, outer: Mapping[str, str]
+) -> tuple[float, float]:
+    """Of an array that lines are given: the bytes that they read, infinite for all of it, and those of their results
+    that they do not write, for they update it in place."""
+    sizes = {**outer, **{other.name: other.shape for other in inner}}
+    read = spared = 0.0
+    for use in inner:
+        for number in (n for n, operand in enumerate(use.operands) if operand == name):
+            one = (math.inf, 0.0)
+            if use.opcode == "fusion":
+                deeper = computations[use.attribute("calls")]
+                one = _touched(computations, deeper, _parameters(deeper)[number], {})
+            elif use.opcode == "bitcast":
+                one = _touched(computations, inner, use.name, outer)
+            elif number == 0 and use.opcode in _READS_A_PART:
+                one = (_bytes(use.shape), 0.0)
+            elif number == 0 and use.opcode == "dynamic-update-slice":
+                put = _bytes(sizes.get(use.operands[1], ""))
+                one = (put, _bytes(use.shape) - put)
+            read, spared = read + one[0], spared + one[1]
+    return read, spared
 
 
 def _bytes(shape: str) -> float:
@@ -291,16 +322,17 @@ def _convolution(line: Instruction, shapes: Mapping[str, str]) -> float:
 def _collective(line: Instruction) -> list[tuple[Collective, str | None]]:
     kind = line.opcode.removesuffix("-start")
     if kind == NETWORK and "is_host_transfer=true" in line.rest:
-        return [(Collective(NETWORK, _size(*_ARRAY.search(line.shape).groups()[:2]), ()), None)]
+        return [(Collective(NETWORK, _size(*_ARRAY.search(line.shape).groups()[:2]), (), True), None)]
     if kind not in COLLECTIVES:
         return []
     group = _group(line.rest)
     arrays = [_size(k, d) for k, d, _ in _ARRAY.findall(line.shape)]
-    size = max(arrays) if line.opcode.endswith("-start") else sum(arrays)
+    started = line.opcode.endswith("-start")
+    size = max(arrays) if started else sum(arrays)
     if kind == "reduce-scatter":
         size *= len(group)
     channel = re.search(r"channel_id=(\d+)", line.rest)
-    return [(Collective(kind, size, group), channel and channel[1])]
+    return [(Collective(kind, size, group, started), channel and channel[1])]
 
 
 def _group(text: str) -> tuple[int, ...]:
