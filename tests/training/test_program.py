@@ -101,7 +101,7 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %t = token[] after-all()
   %q = bf16[6,8,32]{2,1,0} parameter(3)
   %layer = bf16[8,32]{1,0} fusion(%q), kind=kLoop, calls=%outer
-  %ahead = ((bf16[6,8,32]{2,1,0}), bf16[2,8,32]{2,1,0:T(8,128)(2,1)S(1)}, s32[]) slice-start(%q), slice={[0:2], [0:8], [0:32]}
+  %ahead = ((bf16[6,8,32]{2,1,0}), bf16[2,8,32]{2,1,0:T(8,128)(2,1)S(1)}, s32[]) slice-start(%q), slice={[0:2]}
   %send.1 = (f32[100]{0}, u32[], token[]) send(%x, %t), channel_id=9, is_host_transfer=true
   %rs = f32[2]{0} reduce-scatter(%x), channel_id=4, replica_groups=[2,4]<=[8], dimensions={0}
   ROOT %if = f32[8]{0} conditional(%p, %x, %x), true_computation=%some, false_computation=%none

@@ -55,7 +55,8 @@ def plan(config: ConfigDict, topology: str, slices: int, task: str) -> tuple[dic
     compiled = compile_step(config, mesh, layout, rows)
     seconds = time.perf_counter() - start
     flops, text = step_flops(model, layout, rows), compiled.as_text()
-    program = read_program(text, share=shares_of_heads(config, layout, rows // shares), density=blocks_seen(layout.prefix_length, layout.length))
+    share, density = shares_of_heads(config, layout, rows // shares), blocks_seen(layout.prefix_length, layout.length)
+    program = read_program(text, share, density)
     memory, chips, found = compiled.memory_analysis(), mesh.size, forecast(program, place)
     figures = {
         "topology": topology,
