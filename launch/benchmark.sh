@@ -4,6 +4,7 @@
 #   ./launch/benchmark.sh tokenizers [--help | NAME …]    speed and memory on a CPU
 #   ./launch/benchmark.sh accelerator [--help | NAME …]   speed on a GPU
 #   ./launch/benchmark.sh train [--help | SHAPE …]        a training step of the language model, on a CPU or a GPU
+#   ./launch/benchmark.sh plans [--help | NAME …]         what videopoet plan predicts for slices of TPUs; needs none
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
 #   ./launch/benchmark.sh perceptual_twins WEIGHTS        the same of LPIPS and I3D, which judge
 #   ./launch/benchmark.sh t5_twins [--help | NAME …]      the same of published T5s, with Hugging Face's encoder
@@ -19,6 +20,7 @@ NEEDED_MB=10000
 
 case "${1:-}" in
     tokenizers | faithful | perceptual_twins | t5_twins | structure_twins) install_into_venv benchmark ;;
+    plans) install_into_venv tpu ;;
     accelerator) install_into_venv benchmark,cuda ;;
     train)
         extra=$(accelerator_extra)
@@ -26,8 +28,8 @@ case "${1:-}" in
         install_into_venv "benchmark${extra:+,$extra}"
         ;;
     *)
-        fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, train, faithful, perceptual_twins, t5_twins or" \
-            "structure_twins."
+        fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, train, plans, faithful, perceptual_twins," \
+            "t5_twins or structure_twins."
         ;;
 esac
 PEERS="audiolm-pytorch==2.4.0 encodec==0.1.1"

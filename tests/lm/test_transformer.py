@@ -87,7 +87,7 @@ def test_rows_are_independent(tiny):
     assert_allclose(tiny.hidden(batch)[1:2], tiny.hidden(alone), atol=1e-5)
 
 
-@pytest.mark.parametrize("change", [{"unroll": 2, "remat": "full"}, {"remat": "dots"}])
+@pytest.mark.parametrize("change", [{"unroll": 2, "remat": "full"}, {"remat": "dots"}, {"remat": "mlp"}])
 def test_unrolling_and_remat_change_no_value_and_no_parameter(tiny, shapes_of, change):
     other = dataclasses.replace(tiny, model=tiny.model.clone(**change))
     batch = tiny.batch(tiny.layout("text_to_video"), 1)

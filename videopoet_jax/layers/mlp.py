@@ -6,11 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Float
 
 from videopoet_jax.layers.dense import project
 from videopoet_jax.parallel.axes import constrain, partitioned
 
+RESIDUALS = "mlp"  # the name of the wide products, for a rematerialisation policy to keep
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True)}
 
 
@@ -22,7 +24,8 @@ def gated(
     activation: str,
 ) -> Float[Array, "b n d2"]:
     """`(activation(x · gate) ⊙ (x · up)) · down`, with one of `ACTIVATIONS`."""
-    hidden = ACTIVATIONS[activation](project(x, gate, 1)) * project(x, up, 1)
+    left, right = (checkpoint_name(project(x, kernel, 1), RESIDUALS) for kernel in (gate, up))
+    hidden = ACTIVATIONS[activation](left) * right
     hidden = constrain(hidden, "batch", "length", "mlp")
     return project(hidden, down, 1)
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from videopoet_jax.layers.attention import Attention, Cache, empty_cache
 from videopoet_jax.layers.masks import Visible, prefix_visible
-from videopoet_jax.layers.mlp import ACTIVATIONS, GatedMLP
+from videopoet_jax.layers.mlp import ACTIVATIONS, RESIDUALS, GatedMLP
 from videopoet_jax.layers.norms import RMSNorm
 from videopoet_jax.layers.positions import PositionEmbedding, rotary_angles, shift_left
 from videopoet_jax.lm.tables import InputTables, OutputTables
@@ -35,6 +35,7 @@ Batch = Mapping[str, Array | np.ndarray]
 REMAT = {
     "none": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps the products with weights
+    "mlp": jax.checkpoint_policies.save_only_these_names(RESIDUALS),  # keeps the feed-forward's wide products
     "full": jax.checkpoint_policies.nothing_saveable,  # keeps the layer's input alone
 }
 
@@ -135,7 +136,7 @@ class PrefixLM(nn.Module):
         place_octaves: Fourier octaves of the next token's t, h, w.
         epsilon: of the norms.
         unroll: layers in one turn of the scan; the parameters are the same for all values.
-        remat: "none", "dots" or "full".
+        remat: a key of `REMAT`.
         dtype: of the computation; parameters, norms and softmax are float32.
     """
 

@@ -42,9 +42,24 @@ def signature(batch: PyTree) -> tuple:
     )
 
 
-# Products whose operands come piece by piece through a loop: on a v5e by XLA's own estimate 3 times slower than one
-# gathering before them, for widths split over many chips leave narrow pieces.
-TPU_OPTIONS = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+TPU_OPTIONS = {
+    # Products whose operands come piece by piece through a loop: on a v5e by XLA's own estimate 3 times slower than one
+    # gathering before them, for widths split over many chips leave narrow pieces.
+    "xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000",
+    # Collectives run beside products, as MaxText has it; left to itself the compiler does so on a v5e alone.
+    **dict.fromkeys(
+        (
+            "xla_enable_async_all_gather",
+            "xla_enable_async_all_reduce",
+            "xla_tpu_enable_async_collective_fusion",
+            "xla_tpu_enable_async_collective_fusion_fuse_all_gather",
+            "xla_tpu_enable_async_collective_fusion_fuse_all_reduce",
+            "xla_tpu_enable_async_collective_fusion_multiple_steps",
+            "xla_tpu_overlap_compute_collective_tc",
+        ),
+        "true",
+    ),
+}
 
 
 def compiled_step(
