@@ -80,6 +80,21 @@ MODULE = """HloModule m, is_scheduled=true
   ROOT %c = bf16[4,14,64]{2,1,0} convolution(%p, %k), window={size=3}, dim_labels=b0f_0io->b0f
 }
 
+%begin (part: f32[4]) -> (f32[4], f32[8]) {
+  %part = f32[4]{0} parameter(0)
+  %all-gather.2 = f32[8]{0} all-gather(%part), channel_id=5, replica_groups={{0,1},{2,3}}, dimensions={0}
+  ROOT %begun = (f32[4]{0}, f32[8]{0}) custom-call(%all-gather.2), custom_call_target="AsyncCollectiveStart"
+}
+
+%meanwhile (four: f32[4], eight: f32[8], h: f32[6,2]) -> (f32[6,2], f32[4], f32[8]) {
+  %four = f32[4]{0} parameter(0)
+  %eight = f32[8]{0} parameter(1)
+  %h = f32[6,2]{1,0} parameter(2)
+  %negative = f32[6,2]{1,0} negate(%h)
+  %all-gather.3 = f32[8]{0} all-gather(%four), channel_id=5, replica_groups={{0,1},{2,3}}, dimensions={0}
+  ROOT %together = (f32[6,2]{1,0}, f32[4]{0}, f32[8]{0}) tuple(%negative, %four, %all-gather.3)
+}
+
 %inner (stack: bf16[6,8,32]) -> bf16[8,32] {
   %stack = bf16[6,8,32]{2,1,0} parameter(0)
   %n = s32[] constant(2)
@@ -102,6 +117,11 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %q = bf16[6,8,32]{2,1,0} parameter(3)
   %layer = bf16[8,32]{1,0} fusion(%q), kind=kLoop, calls=%outer
   %ahead = ((bf16[6,8,32]{2,1,0}), bf16[2,8,32]{2,1,0:T(8,128)(2,1)S(1)}, s32[]) slice-start(%q), slice={[0:2]}
+  %begun.1 = (f32[4]{0}, f32[8]{0}) fusion(%x), kind=kCustom, calls=%begin
+  %four.1 = f32[4]{0} get-tuple-element(%begun.1), index=0
+  %eight.1 = f32[8]{0} get-tuple-element(%begun.1), index=1
+  %h.1 = f32[6,2]{1,0} parameter(4)
+  %both = (f32[6,2]{1,0}, f32[4]{0}, f32[8]{0}) fusion(%four.1, %eight.1, %h.1), kind=kLoop, calls=%meanwhile
   %send.1 = (f32[100]{0}, u32[], token[]) send(%x, %t), channel_id=9, is_host_transfer=true
   %rs = f32[2]{0} reduce-scatter(%x), channel_id=4, replica_groups=[2,4]<=[8], dimensions={0}
   ROOT %if = f32[8]{0} conditional(%p, %x, %x), true_computation=%some, false_computation=%none
@@ -115,13 +135,15 @@ def test_lines_written_out():
     assert program.flops == 2 * convolution + 0.25 * 2 * 8 * 8
     assert sorted(c for _, c in program.collectives()) == [
         ("all-gather", 32.0, (0, 1), True),  # written in two fusions, done once, beside them
+        ("all-gather", 32.0, (0, 1), True),  # begun in one, going on in another
         ("reduce-scatter", 32.0, (0, 1, 2, 3), False),
         ("send", 400.0, (), True),
     ]
-    assert program.bytes_by_kind() == {"all-gather": 32, "network": 400, "reduce-scatter": 32}
+    assert program.bytes_by_kind() == {"all-gather": 64, "network": 400, "reduce-scatter": 32}
     main = max(program.blocks, key=lambda block: len(block.work))
     assert main.work[0] == (convolution, 2 * (4 * 16 * 32 + 4 * 14 * 64))  # the kernel lies on the chip
     assert main.work[2] == (0.0, 2 * 2 * 8 * 32)  # a layer of six, read by a fusion inside a fusion, and written
+    assert main.work[4] == (0.0, 2 * 6 * 2 * 4)  # what a collective brings meanwhile is not its traffic
     assert main.work[3] == (0.0, 2 * 2 * 8 * 32)  # two layers read, onto the chip
 
 

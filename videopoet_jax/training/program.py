@@ -238,12 +238,25 @@ def _moved(computations: Mapping[str, list[Instruction]], line: Instruction, sha
         # Inside a fusion shapes say nothing of where arrays lie; those that it is called with do.
         inner = computations[line.attribute("calls")]
         given = {name: shapes.get(line.operands[number], "") for number, name in _parameters(inner).items()}
-    written, total = _memory(line.shape), 0.0
+        if "AsyncCollective" in inner[-1].rest:
+            return 0.0  # the begin or the end of one, whose bytes count as the links'
+    written, total = _memory(line.shape) - _handed_on(inner), 0.0
     for name, shape in given.items():
         if whole := _memory(shape):
             read, spared = _touched(computations, inner, name, shapes)
             total, written = total + min(whole, read), max(0.0, written - spared)
     return total + written
+
+
+def _handed_on(inner: list[Instruction]) -> float:
+    """Bytes among a fusion's results that it does not write: what it was given, and what a collective brings."""
+    lines, root = {other.name: other for other in inner}, inner[-1]
+    if root.opcode != "tuple":
+        return 0.0
+    elements = _ARRAY.findall(root.shape)
+    sizes = [_size(kind, dims) * ("S(" not in layout) for kind, dims, layout in elements]
+    origins = [lines[name].opcode if name in lines else "" for name in root.operands]
+    return sum(s for s, o in zip(sizes, origins, strict=True) if o == "parameter" or o.startswith(COLLECTIVES))
 
 
 def _parameters(inner: list[Instruction]) -> dict[int, str]:
@@ -262,7 +275,9 @@ def _touched(
     for use in inner:
         for number in (n for n, operand in enumerate(use.operands) if operand == name):
             one = (math.inf, 0.0)
-            if use.opcode == "fusion":
+            if use.opcode == "tuple" or use.opcode.startswith(COLLECTIVES):
+                one = (0.0, 0.0)
+            elif use.opcode == "fusion":
                 deeper = computations[use.attribute("calls")]
                 one = _touched(computations, deeper, _parameters(deeper)[number], {})
             elif use.opcode == "bitcast":
