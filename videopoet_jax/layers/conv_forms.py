@@ -202,12 +202,21 @@ def _fastest_forward(x: Array, kernel: Array, strides: Strides, around: Span) ->
     return fastest(x, kernel, strides, around), (x, kernel)
 
 
+def _gradient(form: str, of: int, strides: Strides, around: Span, *products: Array) -> Array:
+    """From the input, the kernel and the gradient of the output, that of the input (`of` 0) or kernel (1)."""
+    given, dy = [*products[:2]], products[2]
+    product = lambda one: FORMS[form](*given[:of], one, *given[of + 1 :], strides, around)  # noqa: E731
+    return jax.vjp(product, given[of])[1](dy)[0]
+
+
 def _fastest_backward(strides: Strides, around: Span, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    choice = rule(kernel.shape[:3], strides)
-    by_input = jax.vjp(lambda x: _on_cpu(choice.input_gradient, x, kernel, strides, around), x)[1]
-    by_kernel = jax.vjp(lambda kernel: _on_cpu(choice.kernel_gradient, x, kernel, strides, around), kernel)[1]
-    return *by_input(dy), *by_kernel(dy)
+    def on_cpu(form: str, of: int) -> Array:
+        """First chosen and then transposed: to transpose a choice takes JAX several times as long."""
+        forms = [partial(_gradient, name, of, strides, around) for name in (form, "conv3d")]
+        return lax.platform_dependent(*saved, dy, cpu=forms[0], default=forms[1])
+
+    choice = rule(saved[1].shape[:3], strides)
+    return on_cpu(choice.input_gradient, 0), on_cpu(choice.kernel_gradient, 1)
 
 
 fastest.defvjp(_fastest_forward, _fastest_backward)
@@ -229,6 +238,25 @@ def convolve_sound(
     x: Float[Array, "b s c"], kernel: Float[Array, "k c d"], stride: int, dilation: int, front: int
 ) -> Float[Array, "b s2 d"]:
     """Convolve x [b s c] with a kernel [k c d] after `front` zeros."""
-    window = _Window((stride,), ((front, 0),), (1,), (dilation,))
-    forms = [lambda x, kernel, form=form: form(x, kernel, window) for form in (_fast, _plain)]
+    return _sound(x, kernel, _Window((stride,), ((front, 0),), (1,), (dilation,)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _sound(x: Array, kernel: Array, window: _Window) -> Array:
+    forms = [partial(form, window=window) for form in (_fast, _plain)]
     return lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
+
+
+def _sound_forward(x: Array, kernel: Array, window: _Window) -> tuple[Array, tuple[Array, Array]]:
+    return _sound(x, kernel, window), (x, kernel)
+
+
+def _sound_backward(window: _Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    def gradients(form, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+        return jax.vjp(lambda x, kernel: form(x, kernel, window), x, kernel)[1](dy)
+
+    forms = [partial(gradients, form) for form in (_fast, _plain)]
+    return lax.platform_dependent(*saved, dy, cpu=forms[0], default=forms[1])  # as in `_fastest_backward`
+
+
+_sound.defvjp(_sound_forward, _sound_backward)
