@@ -1,13 +1,35 @@
-"""Eight fake CPU devices, and every public signature's shapes checked while the tests run."""
+"""Eight fake CPU devices, one store of what is compiled, and every public signature's shapes checked in all tests."""
 
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What a test compiles runs a few times: LLVM's optimizations take a third of all processor time and give none back.
-os.environ["XLA_FLAGS"] = " ".join(
-    (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
+FLAGS = (
+    "--xla_force_host_platform_device_count=8",
+    # What a test compiles runs a few times: neither LLVM's optimizations nor MLIR's fusions give their time back, nor
+    # modules split for many cores, of which a worker has one. A training step compiles in a quarter of the time.
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
+# Each once, in pytest's workers too, which inherit them: programs are kept under their text.
+os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys((*os.environ.get("XLA_FLAGS", "").split(), *FLAGS)))
+# The same tiny models are compiled by many tests, by both workers and by the processes that tests start: each once.
+# Gone with the session that made it; to keep it for the next, set JAX_COMPILATION_CACHE_DIR yourself.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="videopoet_compiled_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("videopoet_jax", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def options_of_xla_stay():
+    """JAX has started, so what a command sets could only reach other tests' processes and part the programs kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("videopoet_jax.cli.main.tune_xla", lambda command: None)
+        yield

@@ -1,6 +1,7 @@
 """The shipped weights, from the shell to the file and through the Python API."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -175,7 +176,10 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     import resource
 
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # noqa: E731
-    result = videopoet("generate", "a red 3 moving left", "--out", tmp_path / "x.mp4", preexec_fn=limit)
+    environment = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}  # nor halves of what it compiles
+    result = videopoet(
+        "generate", "a red 3 moving left", "--out", tmp_path / "x.mp4", preexec_fn=limit, env=environment
+    )
     assert result.returncode == 2
     lines = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
     assert len(lines) == 1 and lines[0].startswith("error: ") and "x.mp4" in lines[0], lines

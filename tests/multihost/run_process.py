@@ -10,8 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"  # the last counts
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "training"), str(TESTS.parent)]
 

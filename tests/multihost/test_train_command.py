@@ -49,10 +49,7 @@ def free_address():
 
 def begin(folder, devices, *options, config="nano", settings=ADVERSARIAL, **environment):
     settings = [part for key, value in (TINY | settings).items() for part in ("--set", f"{key}={value}")]
-    flags = {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}",
-    }
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last counts
     command = [
         *VIDEOPOET,
         "train",
@@ -64,7 +61,7 @@ def begin(folder, devices, *options, config="nano", settings=ADVERSARIAL, **envi
     ]
     return subprocess.Popen(
         [*command, "--export", str(folder / "model"), *options],
-        env={**os.environ, **flags, **environment},
+        env={**os.environ, "XLA_FLAGS": flags, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -8,8 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 import tiny_model  # noqa: E402
