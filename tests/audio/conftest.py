@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -52,9 +53,9 @@ def model(fields) -> SoundStream:
 @pytest.fixture(scope="session")
 def variables(model) -> dict:
     """Unboxed parameters and codebooks that a batch of noise has started."""
-    init = nn.meta.unbox(model.init(jax.random.key(0), jnp.zeros((1, 64)), jnp.ones((1,), int)))
-    noise = jax.random.normal(jax.random.key(1), (4, 640))
-    _, changed = model.apply(init, noise, jnp.full((4,), 3), jax.random.key(2), mutable=["codebooks"])
+    init = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64)), jnp.ones((1,), int)))
+    noise, start = jax.random.normal(jax.random.key(1), (4, 640)), jax.jit(partial(model.apply, mutable=["codebooks"]))
+    _, changed = start(init, noise, jnp.full((4,), 3), jax.random.key(2))
     return {"params": init["params"], "codebooks": changed["codebooks"]}
 
 

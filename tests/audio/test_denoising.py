@@ -73,7 +73,7 @@ def able(fields) -> SoundStream:
 @pytest.fixture(scope="module")
 def listener(able, variables) -> dict:
     """The tiny model with FiLM, which starts as nothing and is then told to double the latents."""
-    init = nn.meta.unbox(able.init(jax.random.key(0), jnp.zeros((1, 64)), jnp.ones((1,), int)))["params"]
+    init = nn.meta.unbox(jax.jit(able.init)(jax.random.key(0), jnp.zeros((1, 64)), jnp.ones((1,), int)))["params"]
     assert set(init) - set(variables["params"]) == {"film"}
     assert {k: v.shape for k, v in init["film"].items()} == {"gamma": (2, 4), "beta": (2, 4)}
     return {"params": {**variables["params"], "film": init["film"]}, "codebooks": variables["codebooks"]}

@@ -29,7 +29,7 @@ def test_silence_has_finite_loss_and_gradient(silent):
     zero, tone = jnp.zeros((1, 2048)), sine(300, samples=2048)
     target = zero if silent in ("target", "both") else tone
     output = zero if silent in ("output", "both") else tone
-    value, pull = jax.value_and_grad(lambda y: losses.spectral_loss(target, y, **SPECTRAL))(output)
+    value, pull = jax.jit(jax.value_and_grad(lambda y: losses.spectral_loss(target, y, **SPECTRAL)))(output)
     assert np.isfinite(value) and np.isfinite(pull).all()
 
 
@@ -109,7 +109,7 @@ def test_the_gradient_reaches_every_parameter(config, variables):
     batch = {"audio": 0.3 * jax.random.normal(jax.random.key(0), (2, 640))}
     extra = {**losses.initial_extra(config), "codebooks": variables["codebooks"]}
     params = jax.tree.map(lambda p: p + 0.01, variables["params"])  # a fresh residual block is the identity
-    grads = jax.grad(lambda p: loss_fn(p, extra, batch, lambda _: jax.random.key(1))[0])(params)
+    grads = jax.jit(jax.grad(lambda p: loss_fn(p, extra, batch, lambda _: jax.random.key(1))[0]))(params)
     still = [jax.tree_util.keystr(k) for k, g in jax.tree_util.tree_leaves_with_path(grads) if not np.any(g)]
     assert still == []
 
