@@ -10,7 +10,7 @@ Prints JSON lines {name, ours, peer, unit, ratio (above 1: ours is better), goal
 tflops, mfu, versions}: medians of runs in turns after a warm-up; gib is the most that our side held. FLOPs are those of
 the twins' convolutions, for both sides: of a step three times a pass through the tokenizer and eight through the
 discriminator (which passes a gradient on, and learns from two clips), nothing of LPIPS and nothing that is computed
-again. mfu is their share of the dense bfloat16 rate that the maker states (`chips.py`).
+again. mfu is their share of the dense bfloat16 rate that the maker states (`parallel/chips.py`).
 """
 
 import argparse
@@ -20,7 +20,6 @@ from pathlib import Path
 
 import contest
 import ours
-from chips import PEAKS
 
 HERE = Path(__file__)
 SIZE = (17, 128, 128)
@@ -87,7 +86,9 @@ def compare(name: str, gpu: str, alone: bool) -> None:
     variant, way = name.split("-")
     sides = contest.contest(HERE, name, ["ours"] if alone else list(CASES[name]), ROUNDS, SETTINGS)
     mine, peer = sides["ours"].median, sides["compiled twin"].median if len(sides) > 1 else None
-    clips, rate, peak = CLIPS[variant], CLIPS[variant] * flops(way, variant) / mine, PEAKS.get(gpu)
+    from videopoet_jax.parallel.chips import peak_of
+
+    clips, rate, peak = CLIPS[variant], CLIPS[variant] * flops(way, variant) / mine, peak_of(gpu)
     contest.line(
         f"{variant} {way}s {clips} × {'×'.join(map(str, SIZE))} on {gpu}" + ", against the compiled twin" * bool(peer),
         mine, peer, "s", GOAL,

@@ -51,6 +51,9 @@ class Always:
     def set_state(self, state: dict) -> None:
         pass
 
+    def ahead(self, steps: int) -> list[dict[str, np.ndarray]]:
+        return [self.batch]
+
 
 def main(folder: str, picture: str, steps: str = "600", spec: str = "video_tokenizer:study", *changes: str) -> None:
     settings = (f"data.root={folder}", "data.zoom=1.0", "data.image_share=0.0", f"train.batch_size={CLIPS}")

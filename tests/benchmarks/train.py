@@ -23,7 +23,6 @@ import sys
 from pathlib import Path
 
 import contest
-from chips import PEAKS
 from train_task import SHAPES, Task, config_of, layout_of
 
 HERE = Path(__file__)
@@ -113,7 +112,9 @@ def flops(task: Task):
 
 def mfu(task: Task, ours: contest.Contestant, gpu: str) -> None:
     """The line of MFU; without a ratio for a chip that `chips.py` does not know."""
-    peak, needed = PEAKS.get(gpu), flops(task)
+    from videopoet_jax.parallel.chips import peak_of
+
+    peak, needed = peak_of(gpu), flops(task)
     contest.line(
         f"{title(task, gpu)}, against the chip's dense rate", ours.median, peak and needed.dense / peak, "s",
         GOALS["mfu"], mfu_seen_pairs=peak and round(needed.exact / peak / ours.median, 3), **speed(task, ours),

@@ -128,6 +128,17 @@ def test_each_batch_of_a_mixture_comes_from_one_source_in_fixed_proportion():
     assert {batch["x"].shape for batch in batches} == {(4, 2), (6, 5)}
 
 
+def test_what_is_ahead_has_every_shape_to_come_and_moves_nothing():
+    loader = parts()
+    turns = [batch["part"][0] for batch in itertools.islice(parts(), 20)]
+    assert [b["part"][0] for b in loader.ahead(20)] == [0, 1] and loader.ahead(0) == []
+    loader.set_state({**loader.get_state(), "next_batch": (last := turns.index(1)) + 1})
+    assert [b["part"][0] for b in loader.ahead(turns[last + 1 :].index(1))] == [0]  # ends before the next of its kind
+    ahead, following = loader.ahead(1), next(loader)
+    np.testing.assert_array_equal(ahead[0]["example"], following["example"])
+    assert len(parts(num_epochs=1).ahead(1000)) == 2
+
+
 def test_a_mixture_resumes_at_any_step():
     whole = [(b["part"][0], b["example"].tolist()) for b in itertools.islice(parts(), 20)]
     for stop in (1, 4, 13):

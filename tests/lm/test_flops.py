@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from videopoet_jax.configs.lm import get_config
 
+from videopoet_jax.data.packing import packed_row
 from videopoet_jax.layers.masks import prefix_visible
-from videopoet_jax.lm.flops import layer_params, step_flops, visible_pairs
+from videopoet_jax.lm.flops import batch_flops, layer_params, step_flops, visible_pairs
 from videopoet_jax.lm.heads import heads
 from videopoet_jax.lm.totals import token_sums
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
@@ -93,3 +94,26 @@ def test_it_grows_with_rows_and_depth(tiny):
     assert three.exact == 3 * one.exact and three.dense == 3 * one.dense
     deeper = step_flops(tiny.model.clone(depth=2 * tiny.model.depth), layout, 1)
     assert deeper.exact - one.exact == one.layers + one.attention
+
+
+def full(batch):
+    """With texts that fill their slots, for an empty one counts as padding."""
+    return batch | {"valid": np.ones_like(batch["valid"])}
+
+
+@pytest.mark.parametrize("task", ["text_to_video", "frame_prediction_5", "video_to_audio"])
+def test_a_batch_counts_as_its_layout_whatever_pads_it(tiny, task):
+    layout = tiny.layout(task, GRID)
+    batch, told = full(tiny.batch(layout, 3)), step_flops(tiny.model, layout, 3).dense
+    assert batch_flops(tiny.model, batch) == told
+    places = ("ids", "table", "weights", "valid")
+    longer = batch | {name: np.pad(batch[name], ((0, 0), (0, 5))) for name in places}
+    assert batch_flops(tiny.model, longer) == told
+
+
+def test_a_packed_row_counts_as_its_sequences(tiny):
+    layouts = [tiny.layout(task, GRID) for task in ("text_to_video", "frame_prediction_5")]
+    examples = [{name: value[0] for name, value in full(tiny.batch(layout, 1)).items()} for layout in layouts]
+    row = packed_row(examples, sum(layout.length for layout in layouts) + 7, 2)
+    told = sum(step_flops(tiny.model, layout, 1).dense for layout in layouts)
+    assert batch_flops(tiny.model, {name: value[None] for name, value in row.items()}) == told

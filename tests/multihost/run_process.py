@@ -37,7 +37,7 @@ class Batches:
 
     def __init__(self):
         self.loader = tiny_model.loader()
-        self.get_state, self.set_state = self.loader.get_state, self.loader.set_state
+        self.get_state, self.set_state, self.ahead = self.loader.get_state, self.loader.set_state, self.loader.ahead
 
     def __next__(self):
         if self.loader.get_state()["next_batch"] == 3:
@@ -66,18 +66,18 @@ def evaluate(state):
     return {}
 
 
-def compile_slowly(self, state, batch, compile_step=compilation.CompiledStep._compile):
+def compile_slowly(*arguments, compile_step=compilation._compile):
     """As a compilation does it: long, and out of Python's hands."""
     here()
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(FAULT.partition(" ")[2]))
-    return compile_step(self, state, batch)
+    return compile_step(*arguments)
 
 
 def main():
     agree(vocabulary={"text": f"digest {NUMBER * (FAULT == 'vocabulary')}"})
     settings = {"evaluate_every": 3, "evaluate": evaluate} if FAULT == "eval" else {}
     if FAULT.startswith("compile"):
-        compilation.CompiledStep._compile = compile_slowly
+        compilation._compile = compile_slowly
     try:
         state = tiny_model.train(WORKDIR, STEPS, mesh=make_mesh(data=2, fsdp=2), batches=Batches(), **settings)
     except Stopped as stopped:

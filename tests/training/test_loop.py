@@ -1,6 +1,10 @@
 """One loop: it learns, logs, resumes bit for bit, compiles each shape once, and never saves what is not finite."""
 
 import json
+import os
+import re
+import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +18,15 @@ from videopoet_jax.parallel import make_mesh, replicated
 from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.loop import to_devices
+from videopoet_jax.training.meter import Work
 from videopoet_jax.training.metrics import NonFinite
+from videopoet_jax.training.profile import parse_steps
 
 
-def lines(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+def lines(workdir, speed=False):
+    """What was logged; how fast it went is another thing each time."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return rows if speed else [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
 
 
 def test_two_steps_change_every_parameter(tmp_path):
@@ -36,7 +44,7 @@ def test_it_learns_and_tells(tmp_path, capsys):
     assert set(log[0]) == {"step", "loss", "grad_norm", "noise"}
     told = capsys.readouterr().err
     assert told.count("compiling, once") == 1
-    assert "step 40/60 · loss" in told and "steps/s ·" in told and "left" in told
+    assert re.search(r"step 40/60 · loss \S+ · \S+ (steps/s|s/step) · .* left", told)
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
@@ -86,6 +94,43 @@ def test_a_frozen_network_is_that_of_the_run_and_not_of_the_checkpoint(tmp_path)
     assert manifests and not [name for m in manifests for name in m["arrays"] if "target" in name]
 
 
+def test_speed_padding_and_memory_are_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr("videopoet_jax.training.meter.peak_of", lambda kind: 1e6)  # of each of 8 devices
+    monkeypatch.setattr("videopoet_jax.training.meter.memory", lambda: {"memory/peak_gib": 1.5})
+    begun = time.perf_counter()
+
+    def work(rows):
+        assert rows["x"].shape == (8, 4)
+        return Work(tokens=30, padding=2, flops=1000)
+
+    train(tmp_path, 6, work=work, log_every=3, evaluate_every=5, evaluate=lambda state: time.sleep(0.3) or {})
+    first, last = (row for row in lines(tmp_path, speed=True) if "loss" in row)
+    assert first["padding"] == last["padding"] == 2 / 32 and last["memory/peak_gib"] == 1.5
+    steps = last["speed/steps_per_second"]
+    assert 3 / (time.perf_counter() - begun) < steps
+    assert last["speed/tokens_per_second"] == pytest.approx(30 * steps)
+    assert last["speed/mfu"] == pytest.approx(1000 * steps / 8e6)
+
+
+def test_steps_are_traced_that_were_named_or_asked_for(tmp_path, capsys):
+    def ask(state):
+        if int(state.step) == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return {}
+
+    before = signal.getsignal(signal.SIGUSR1)
+    train(tmp_path, 7, profile=range(2, 4), evaluate_every=1, evaluate=ask)
+    assert capsys.readouterr().err.count("traced, into") == 2 and signal.getsignal(signal.SIGUSR1) == before
+    assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 2
+
+
+@pytest.mark.parametrize("text", ["5", "5:5", "0:3", "a:b", "-1:3"])
+def test_steps_to_trace_are_a_range(text):
+    with pytest.raises(ValueError, match="FIRST:END is needed"):
+        parse_steps(text)
+    assert parse_steps("2:4") == range(2, 4)
+
+
 def test_a_finished_run_returns_its_state_without_a_step(tmp_path):
     done = train(tmp_path, 4)
     again = train(tmp_path, 4, train_step=lambda state, batch: 1 / 0)
@@ -96,8 +141,10 @@ def test_batches_of_two_shapes_are_compiled_once_each_and_resume(tmp_path, capsy
     def batches():
         return mixture([Part([Stream(Points())], 1, 8), Part([Stream(Points())], 1, 16)], seed=3)
 
-    whole = train(tmp_path / "whole", 8, batches=batches())
-    assert capsys.readouterr().err.count("compiling, once") == 2
+    whole = train(tmp_path / "whole", 8, batches=batches(), log_every=1)
+    told = capsys.readouterr().err
+    assert told.count("compiling, once") == 2
+    assert max(told.index(words) for words in ("x [8, 4] …", "x [16, 4] …")) < told.index("step 1/8")
     train(tmp_path / "parts", 5, batches=batches())
     assert_same_bits(whole, train(tmp_path / "parts", 8, batches=batches()))
 

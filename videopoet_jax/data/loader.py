@@ -158,9 +158,18 @@ def _change(before: Any, now: Any, place: str = "data") -> str:
 class Loader:
     """An endless iterator over batches that can say where it is, and be set there again."""
 
-    def __init__(self, dataset: grain.MapDataset, spec: list[dict], *, num_threads: int, prefetch: int):
+    def __init__(
+        self,
+        dataset: grain.MapDataset,
+        turns: grain.MapDataset,
+        spec: list[dict],
+        *,
+        num_threads: int,
+        prefetch: int,
+    ):
         options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0)
         self._dataset = dataset
+        self._turns = turns  # the number of each batch's part
         self._spec = spec
         self._iterator = iter(dataset.to_iter_dataset(options))
         self._next = 0
@@ -179,6 +188,18 @@ class Loader:
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         """Batch `number`, without moving the iterator."""
         return self._dataset[number]
+
+    def ahead(self, steps: int) -> list[dict[str, np.ndarray]]:
+        """The first batch of each part among the next `steps`, without moving the iterator: all shapes to come.
+
+        `parts 0 0 1 0 0 2 …, 4 steps → batches 0 2`
+        """
+        first: dict[int, int] = {}
+        for number in range(self._next, min(self._next + steps, len(self))):
+            first.setdefault(self._turns[number], number)
+            if len(first) == len(self._spec):
+                break
+        return [self[number] for number in first.values()]
 
     def get_state(self) -> dict:
         """Where the iterator is, as plain JSON: the number of the next batch and what it is a batch of."""
@@ -223,7 +244,7 @@ def mixture(
     """
     processes = jax.process_count() if processes is None else processes
     process = jax.process_index() if process is None else process
-    spec, datasets = [], []
+    spec, datasets, turns = [], [], []
     for number, part in enumerate(parts):
         if part.weight <= 0:
             raise ValueError(f"part {number} with weight {part.weight}: must be above 0; leave the part out.")
@@ -232,6 +253,7 @@ def mixture(
         )
         rows = part.batch_size // processes
         datasets.append(batches.map(lambda b, n=number, r=rows: {**b, "part": np.full(r, n, np.int32)}))
+        turns.append(grain.MapDataset.source([number]).repeat())
         spec.append(
             {
                 "streams": [{"name": s.name, "examples": len(s.source), "weight": s.weight} for s in part.streams],
@@ -243,8 +265,11 @@ def mixture(
             }
             | ({"name": part.name} if part.name else {})
         )
-    dataset = datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, [part.weight for part in parts])
-    return Loader(dataset, spec, num_threads=num_threads, prefetch=prefetch)
+
+    def mixed(sequences: list[grain.MapDataset]) -> grain.MapDataset:
+        return sequences[0] if len(sequences) == 1 else grain.MapDataset.mix(sequences, [part.weight for part in parts])
+
+    return Loader(mixed(datasets), mixed(turns), spec, num_threads=num_threads, prefetch=prefetch)
 
 
 def make_loader(

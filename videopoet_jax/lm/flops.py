@@ -22,6 +22,9 @@ tiny, depth 1, width 8, 2 heads of 4 channels, 1 of keys and values, mlp 16: 64 
 """
 
 import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
 
 from videopoet_jax.lm.tables import factor_codes
 from videopoet_jax.lm.transformer import PrefixLM
@@ -97,4 +100,23 @@ def step_flops(model: PrefixLM, layout: Layout, rows: int) -> StepFlops:
         attention_dense=pair * n**2,
         tables=FORWARD_BACKWARD * written * rows,
         inputs=NO_INPUT_GRADIENT * (place * n + model.text_dim * model.width * layout.text_length) * rows,
+    )
+
+
+def batch_flops(model: PrefixLM, batch: Mapping[str, np.ndarray]) -> int:
+    """The same, `dense`, of rows as they come to the loss (`make_loss`): read from their own places, whatever their
+    layouts. An empty text slot counts as padding; in packed rows a sequence's pairs are those of its own tokens."""
+    valid, table, written = batch["valid"], batch["table"], batch["weights"] != 0
+    tables, tokens = table_params(model), int(valid.sum())
+    place = (2 * model.modalities + 2 * sum(model.place_octaves)) * model.width if model.place_embedding else 0
+    if "segment" in batch:
+        lengths = [np.bincount(row[row > 0]) for row in batch["segment"]]
+        pairs = sum(int(np.sum(counts.astype(np.int64) ** 2)) for counts in lengths)
+    else:
+        pairs = int(np.sum(valid.sum(axis=1, dtype=np.int64) ** 2))
+    return (
+        FORWARD_BACKWARD * layer_params(model) * tokens
+        + 12 * model.heads * model.head_dim * model.depth * pairs
+        + FORWARD_BACKWARD * sum(size * int(np.sum(written & (table == t))) for t, size in tables.items())
+        + NO_INPUT_GRADIENT * (place * tokens + model.text_dim * model.width * batch["text_ids"].size)
     )

@@ -1,8 +1,11 @@
-"""TPUs as a planner sees them: arithmetic, memory and links, and how many chips make a slice.
+"""TPUs as a planner sees them: arithmetic, memory and links, and how many chips make a slice. And what the chips that
+are here can do.
 
     devices_of("v5p:4x4x4")  →  64 devices to compile for, wherever `libtpu` is installed (extra `tpu`)
+    peak_of("TPU v5 lite")   →  197e12 operations a second; None of a CPU
 
-Figures are those of Google's system architecture pages and of "How to Scale Your Model" (Austin et al., 2025).
+Figures are those of Google's system architecture pages and of "How to Scale Your Model" (Austin et al., 2025); those of
+GPUs are their makers'.
 """
 
 import contextlib
@@ -43,6 +46,18 @@ CHIPS = {
     "v6e": Chip(918e12, 32 * GIB, 1.64e12, 9.0e10, 12.5e9, 16),
 }
 HOP = 1e-6  # seconds from a chip to its neighbour, of the same book
+# As JAX calls them where they are. TPU v2 and v3 are not among them: there a device is half a chip.
+KINDS = {"TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v5p": "v5p", "TPU v6 lite": "v6e"}
+# Dense products of bfloat16 matrices, operations a second. Data sheets give the rate with sparsity, twice the dense
+# one, in brackets below.
+GPUS = {
+    "NVIDIA H100 80GB HBM3": 989.5e12,  # NVIDIA H100 data sheet, SXM (1,979)
+    "NVIDIA H100 PCIe": 756.5e12,  # the same, PCIe (1,513)
+    "NVIDIA H200": 989.5e12,  # NVIDIA H200 data sheet, SXM (1,979)
+    "NVIDIA A100-SXM4-40GB": 312e12,  # NVIDIA A100 data sheet (624)
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA L4": 121e12,  # NVIDIA L4 data sheet (242)
+}
 _TOPOLOGY = re.compile(r"(v\w+):(\d+(?:x\d+){1,2})")
 
 
@@ -70,6 +85,11 @@ class Slice(NamedTuple):
     def latency(self, members: int) -> float:
         """Seconds until the chip of a group of `members` that is farthest away has heard."""
         return HOP * sum(size // 2 if ring else size - 1 for size, ring in self._axes(members))
+
+
+def peak_of(kind: str) -> float | None:
+    """Operations a second of a device that JAX (and PyTorch) call so; None where it is not known."""
+    return CHIPS[KINDS[kind]].flops if kind in KINDS else GPUS.get(kind)
 
 
 def parse_topology(text: str) -> Slice:

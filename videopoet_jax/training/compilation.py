@@ -1,9 +1,10 @@
-"""Compile each shape of batch once, ahead of its first step, and keep what was compiled between runs."""
+"""Compile each shape of batch once, all before the first step, and keep what was compiled between runs."""
 
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from videopoet_jax.training.state import TrainState
 
 PyTree = Any
 LATEST = 3600  # seconds that the others' compilations may take longer
+THREADS = 2  # ours: processors for each compilation, of which XLA uses more than one only here and there
 
 
 def use_compilation_cache(directory: str | Path | None = None) -> Path:
@@ -62,19 +64,27 @@ TPU_OPTIONS = {
 }
 
 
-def compiled_step(
-    train_step: Callable, mesh: Mesh, state: TrainState, batch: PyTree, options: dict | None = None
-) -> jax.stages.Compiled:
+def lowered_step(train_step: Callable, mesh: Mesh, state: TrainState, batch: PyTree) -> jax.stages.Lowered:
     """A train step for this shape of batch, with the state's own shardings; the state is donated.
 
     Args:
         state, batch: arrays, or shapes with shardings.
-        options: XLA's, over those that are ours for TPUs.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     step = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    return step.lower(state, batch)
+
+
+def compiled_step(
+    train_step: Callable, mesh: Mesh, state: TrainState, batch: PyTree, options: dict | None = None
+) -> jax.stages.Compiled:
+    """`lowered_step`, compiled with XLA's `options` over those that are ours for TPUs."""
+    return _compile(lowered_step(train_step, mesh, state, batch), mesh, options)
+
+
+def _compile(lowered: jax.stages.Lowered, mesh: Mesh, options: dict | None) -> jax.stages.Compiled:
     ours = TPU_OPTIONS if mesh.devices.flat[0].platform == "tpu" else {}
-    return step.lower(state, batch).compile({**ours, **(options or {})} or None)
+    return lowered.compile({**ours, **(options or {})} or None)
 
 
 class CompiledStep:
@@ -90,21 +100,35 @@ class CompiledStep:
         self._options = compiler_options
         self._mesh = mesh
         self._say = say
-        self._compiled: dict[tuple, Any] = {}
+        self._compiled: dict[tuple, jax.stages.Compiled] = {}
 
     def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
         """The next state and this step's metrics; nothing waits for the devices."""
-        key = signature(batch)
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(state, batch)
-        return self._compiled[key](state, batch)
+        if signature(batch) not in self._compiled:
+            self.prepare(state, [batch])
+        return self._compiled[signature(batch)](state, batch)
 
-    def _compile(self, state: TrainState, batch: PyTree) -> Any:
-        name, shape, _ = max(signature(batch), key=lambda entry: math.prod(entry[1]))  # the largest tells them apart
-        self._say(f"compiling, once for batches of {name} {list(shape)} …")
+    def prepare(self, state: TrainState, batches: Sequence[PyTree]) -> None:
+        """Compiles for every shape among `batches` (arrays, or shapes with shardings), side by side.
+
+        Python traces one program after the other; XLA compiles them on as many threads as there are processors for.
+        """
+        new = {signature(batch): batch for batch in batches}
+        new = {key: batch for key, batch in new.items() if key not in self._compiled}
+        if not new:
+            return
+        for key in new:
+            name, shape, _ = max(key, key=lambda entry: math.prod(entry[1]))  # the largest tells them apart
+            self._say(f"compiling, once for batches of {name} {list(shape)} …")
         start = time.perf_counter()
-        compiled = compiled_step(self._train_step, self._mesh, state, batch, self._options)
+        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // THREADS)) as pool:
+            waiting = {
+                key: pool.submit(
+                    _compile, lowered_step(self._train_step, self._mesh, state, batch), self._mesh, self._options
+                )
+                for key, batch in new.items()
+            }
+            self._compiled |= {key: future.result() for key, future in waiting.items()}
         self._say(f"compiled in {time.perf_counter() - start:.1f} s")
         # Gloo, which joins CPUs, lets no one be more than 30 seconds late to the first of its collectives.
         ocp.multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=LATEST * 1000)
-        return compiled

@@ -18,7 +18,9 @@ from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
 from videopoet_jax.training.lock import sole_run
+from videopoet_jax.training.meter import Meter, Work
 from videopoet_jax.training.metrics import Reporter, Window, steps_in_flight
+from videopoet_jax.training.profile import Profiler
 from videopoet_jax.training.signals import Stopped, StopSignal
 from videopoet_jax.training.state import TrainState
 from videopoet_jax.training.step import TrainStep
@@ -37,6 +39,10 @@ class Batches(Protocol):
 
     def set_state(self, state: dict) -> None: ...
 
+    def ahead(self, steps: int) -> list[dict[str, np.ndarray]]:
+        """A batch of every shape among the next `steps`."""
+        ...
+
 
 def split_ids(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """`{"video": …, "example": …} → ({"video": …}, {"example": …})`"""
@@ -44,33 +50,40 @@ def split_ids(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict
     return {name: value for name, value in batch.items() if name not in ID_KEYS}, ids
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows as part of global arrays, split over the mesh by their first dimension."""
-    sharding = batch_sharding(mesh)
+def on_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and shardings of what `to_devices` makes of a batch."""
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
 
-    def place(name: str, rows: np.ndarray) -> jax.Array:
-        rows = np.asarray(rows)
+    def place(name: str, rows: np.ndarray) -> jax.ShapeDtypeStruct:
         total = rows.shape[0] * jax.process_count() if rows.ndim else 0
         if total == 0 or total % parts:
             raise ValueError(
                 f"batch[{name!r}] of shape {rows.shape}: its {total} rows do not divide over {parts} devices "
                 f"(mesh axes data and fsdp); choose a batch size that is a multiple of {parts}."
             )
-        return jax.make_array_from_process_local_data(sharding, rows)
+        dtype = jax.dtypes.canonicalize_dtype(rows.dtype)
+        return jax.ShapeDtypeStruct((total, *rows.shape[1:]), dtype, sharding=batch_sharding(mesh))
 
-    return {name: place(name, rows) for name, rows in batch.items()}
+    return {name: place(name, np.asarray(rows)) for name, rows in batch.items()}
 
 
-def next_batch(batches: Batches, step: int, mesh: Mesh) -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
-    """The batch of `step` on the devices, and the ids of its examples."""
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows as part of global arrays, split over the mesh by their first dimension."""
+    places = on_devices(batch, mesh)
+    return {
+        name: jax.make_array_from_process_local_data(places[name].sharding, np.asarray(rows))
+        for name, rows in batch.items()
+    }
+
+
+def next_rows(batches: Batches, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """This process's rows of the batch of `step`, and the ids of its examples."""
     try:
-        batch, ids = split_ids(next(batches))
+        return split_ids(next(batches))
     except StopIteration:
         raise ValueError(
             f"the data ended before step {step}; repeat it (num_epochs=None) or train fewer steps."
         ) from None
-    return to_devices(batch, mesh), ids
 
 
 def without_frozen(state: TrainState) -> TrainState:
@@ -110,6 +123,8 @@ def fit(
     log_every: int,
     evaluate_every: int | None = None,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    work: Callable[[dict], Work] | None = None,
+    profile: range = range(0),
     config: Any = None,
     max_to_keep: int = 2,
     fallback: bool = False,
@@ -121,6 +136,8 @@ def fit(
         state: the state to start from; its memory is reused, so use the returned one afterwards.
         batches: see `Batches`; entries named in `ID_KEYS` stay on the host.
         evaluate: `state → metrics`, called every `evaluate_every` steps and at the end; stored as `eval/…`.
+        work: `a process's rows → Work`, for tokens a second, padding and MFU (`training.meter`).
+        profile: steps to trace; SIGUSR1 traces the next few at any time (`training.profile`).
         config: a ConfigDict or anything JSON holds; saved with every checkpoint, changes are told when resuming.
         max_to_keep: how many checkpoints stay on disk.
         fallback: if the newest checkpoint is damaged, go on from the one before instead of refusing.
@@ -137,29 +154,37 @@ def fit(
         sole_run(workdir),
         Checkpoints(workdir, max_to_keep=max_to_keep) as checkpoints,
         Reporter(workdir, steps) as report,
+        Profiler(Path(workdir), profile, report.say) as profiler,
         StopSignal() as stop,
     ):
         config = plain(config)
         state, first = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
         report.begin(first)
         compiled = CompiledStep(train_step, mesh, report.say, compiler_options)
-        window = Window(steps_in_flight())
+        compiled.prepare(state, [on_devices(split_ids(batch)[0], mesh) for batch in batches.ahead(steps - first)])
+        window, meter = Window(steps_in_flight()), Meter(mesh, work)
 
         for step in range(first + 1, steps + 1):
-            batch, ids = next_batch(batches, step, mesh)
-            state, metrics = compiled(state, batch)
+            rows, ids = next_rows(batches, step)
+            with profiler.step(step, window.drain):
+                state, metrics = compiled(state, to_devices(rows, mesh))
             window.add(step, ids, metrics)
+            meter.add(rows)
             if step == first + 1:
                 window.drain()
                 report.restart_clock(step)
+                meter.restart()
             stopping = stop.requested()
             if step % log_every == 0 or step == steps:
-                report.progress(step, window.take())
+                report.progress(step, {**window.take(), **meter.take()})
             if step % checkpoint_every == 0 or step == steps or stopping:
                 window.drain()  # a state that is not finite is never saved
-                checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
+                with meter.paused():
+                    checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
             if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
-                report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
+                window.drain()
+                with meter.paused():
+                    report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
             checkpoints.check()
             if stopping:
                 checkpoints.wait()

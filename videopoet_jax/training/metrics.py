@@ -135,7 +135,8 @@ class Reporter:
         self.store(step, values)
         seconds = (time.perf_counter() - self._start) / max(1, step - self._first)
         left = duration(seconds * (self._steps - step))
-        line = f"step {step}/{self._steps} · loss {values['loss']:.4f} · {speed(seconds)} · {left} left"
+        mfu = f" · MFU {values['speed/mfu']:.1%}" if "speed/mfu" in values else ""
+        line = f"step {step}/{self._steps} · loss {values['loss']:.4f} · {speed(seconds)}{mfu} · {left} left"
         if not self._silent:
             sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
             sys.stderr.flush()
