@@ -68,6 +68,7 @@ def _paper() -> ConfigDict:
                 flow="",  # a directory of RAFT's weights, for stylization; else moving_digits' truth, or OpenCV's DIS
                 depth="",  # one of DPT's; else moving_digits' truth, or none
                 spatial_stride=8,  # [VP]
+                code_bits=0,  # ours: of the tokenizer's codes, where tokens hold another number (sequence/words.py)
                 audio_levels=4,  # [VP]
                 audio_order="levels",  # [VP]; "frames", all levels of a frame together, is its alternative
                 silence=False,  # ours: whether a clip without sound counts as one that is silent

@@ -228,6 +228,7 @@ def layouts_of(config: ConfigDict) -> Any:
         audio_order=data.audio_order,
         source="moving_digits" if data.source == "moving_digits" else "video",
         text_lengths=(*data.text_buckets, data.text_length),
+        code_bits=data.code_bits,
     )
 
 
@@ -241,13 +242,18 @@ def layouts_for(config: ConfigDict, records: Any) -> Any:
         ValueError: the config lays out clips otherwise.
     """
     from videopoet_jax.sequence import Layouts
+    from videopoet_jax.sequence.words import bits_of
 
     ours, theirs = layouts_of(config), Layouts.from_dict(records.meta["layouts"])
     pieces = ours.vocabulary.text_pieces, theirs.vocabulary.text_pieces
     named = {"moving_digits": "moving_digits", "video": "folder"}  # `<source:…>` → data.source
+    if ours.code_bits:  # whatever a token holds
+        codes = {"data.code_bits": (ours.code_bits, bits_of(theirs.codebook))}
+    else:
+        codes = {"model.visual_codes": (ours.codebook, theirs.codebook)}
     agree = {  # key → the config's value, that of the records
         "data.spatial_stride": (ours.spatial_stride, theirs.spatial_stride),
-        "model.visual_codes": (ours.vocabulary.visual_codes, theirs.vocabulary.visual_codes),
+        **codes,
         "model.text_pieces": pieces if all(pieces) else (0, 0),
         "data.audio_levels": (ours.audio_levels, min(ours.audio_levels, theirs.audio_levels)),
         "data.source": (named[ours.source], named[theirs.source]),

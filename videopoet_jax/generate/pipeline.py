@@ -32,6 +32,7 @@ from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
 from videopoet_jax.pretrained import SHARD_SIZE, check_digests, digest, read_config, resolve, write_config
 from videopoet_jax.sequence import Layouts, assemble, disassemble, get_task
 from videopoet_jax.sequence.layout import Layout
+from videopoet_jax.sequence.words import bits_of
 from videopoet_jax.text.embed import TextEncoder
 from videopoet_jax.video.tokenizer import VideoTokenizer
 
@@ -233,7 +234,7 @@ class VideoPoet:
     @property
     def layouts(self) -> Layouts:
         """How this model lays out sequences."""
-        s = self.settings
+        s, codebook = self.settings, self.video_tokenizer.vocabulary_size
         return Layouts(
             vocabulary=self.lm.model.vocabulary,
             spatial_stride=self.video_tokenizer.stride[1],
@@ -241,6 +242,7 @@ class VideoPoet:
             audio_order=s.audio_order,
             source=s.source,
             text_lengths=(s.text_length,),
+            code_bits=bits_of(codebook) if codebook > self.lm.model.visual_codes else 0,
         )
 
     def decode(self, written: Written) -> list[Clip]:

@@ -65,7 +65,9 @@ def _segment_ids(layout: Layout, segment: Segment, codes: np.ndarray) -> np.ndar
         if codes.shape != needed:
             raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {needed}.")
         count = segment.length // layout.grid.tokens_per_latent
-        return layout.vocabulary.visual_ids(codes[segment.first : segment.first + count].reshape(-1))
+        codes = codes[segment.first : segment.first + count].reshape(count, -1)
+        words = layout.grid.words
+        return layout.vocabulary.visual_ids((words.split(codes) if words else codes).reshape(-1))
     needed = (layout.grid.audio_frames, layout.grid.audio_levels)
     if codes.ndim != 2 or codes.shape[0] != needed[0] or codes.shape[1] < needed[1]:
         raise ValueError(f"{segment.key} codes of shape {codes.shape}: the layout needs {needed} (or more levels).")
@@ -108,8 +110,9 @@ def disassemble(layout: Layout, ids: Int[np.ndarray, "*b n"]) -> dict[str, np.nd
             latents = (1, *grid.latents[1:]) if s.alone else grid.latents
             whole = record.setdefault(s.key, np.zeros((*ids.shape[:-1], *latents), np.int32))
             count = s.length // grid.tokens_per_latent
-            codes = layout.vocabulary.visual_codes_of(part)
-            whole[..., s.first : s.first + count, :, :] = codes.reshape(*ids.shape[:-1], count, *grid.latents[1:])
+            codes = layout.vocabulary.visual_codes_of(part).reshape(*ids.shape[:-1], count, -1)
+            codes = grid.words.join(codes, int(np.prod(latents[1:]))) if grid.words else codes
+            whole[..., s.first : s.first + count, :, :] = codes.reshape(*ids.shape[:-1], count, *latents[1:])
         elif s.kind == "audio":
             shape = (*ids.shape[:-1], grid.audio_frames, grid.audio_levels)
             whole = record.setdefault(s.key, np.zeros(shape, np.int32))

@@ -7,6 +7,8 @@ audio frames    0…5 |  6…30   |  31…55  | …      320 samples (20 ms) eac
 
 import dataclasses
 
+from videopoet_jax.sequence.words import Words
+
 FRAME_RATE = 8  # [VP] 17 frames are 2.125 s
 SAMPLE_RATE = 16_000  # Not in the paper, which gives no rate; ours: with stride 320 it gives the paper's 106 frames
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
@@ -90,6 +92,7 @@ class Grid:
     Attributes:
         spatial_stride: pixels of one latent's side.
         audio_levels: RVQ levels of the sound; 0 for a silent clip.
+        words: how tokens hold the bits of a latent frame; None: a token is a code.
     """
 
     frames: int
@@ -97,6 +100,7 @@ class Grid:
     width: int
     spatial_stride: int
     audio_levels: int
+    words: Words | None = None
 
     def __post_init__(self):
         latent_frames(self.frames)
@@ -114,7 +118,8 @@ class Grid:
 
     @property
     def tokens_per_latent(self) -> int:
-        return self.latents[1] * self.latents[2]
+        codes = self.latents[1] * self.latents[2]
+        return self.words.count(codes) if self.words else codes
 
     @property
     def video_tokens(self) -> int:
