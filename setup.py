@@ -32,6 +32,7 @@ CORE = [
     "tensorboardX>=2.6",
     "pyyaml>=6",  # launch/gke; flax and Orbax bring it, too
 ]
+GCS = ["gcsfs>=2026.1", "etils[epath]>=1.15"]  # runs' folders in Google Cloud Storage; Orbax brings etils, too
 DATA = [
     "seqio>=0.0.20",
     "tensorflow-datasets>=4.9.10",
@@ -45,6 +46,7 @@ EXTRAS = {
     "data": DATA,
     "beam": BEAM,
     "dask": [*BEAM, "distributed>=2026.1"],
+    "gcs": GCS,
     "dataflow": [*BEAM, "apache-beam[gcp]>=2.77"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
@@ -67,6 +69,8 @@ EXTRAS = {
         *BEAM,
         *COMPRESSION,
         *STRUCTURE,
+        *GCS,
+        "gcp-storage-emulator>=2026.7",
         "distributed>=2026.1",
         "pytest>=8",
         "pytest-xdist>=3.5",

@@ -8,7 +8,7 @@
 #   ./launch/train.sh tpu_pod lm:8b /vol1/runs/lm --topology v5p:4x4x4 --zone us-east5-a --share 10.0.0.2:/vol1 …
 #
 # launch/PLACE/place.sh describes the options of a place; all others are those of `videopoet train`, the same everywhere.
-# WORKDIR, and what the options name, are directories that all processes see under one path; gs:// is refused.
+# WORKDIR, and what the options name, are directories that all processes see under one path; WORKDIR may be gs://….
 # A run that is told to stop, or preempted, saves its step and goes on by itself. --dry-run checks all options and the
 # config, prints what would be run, and runs nothing.
 #
@@ -102,6 +102,7 @@ while [ $# -gt 0 ]; do
 done
 check
 [[ $workdir =~ ^[A-Za-z][A-Za-z0-9+.-]+:/ ]] || workdir=$(absolute "$workdir")
+case "$workdir" in gs:*) extra=${extra:+$extra,}gcs ;; esac
 use_environment "$extra"
 command=(train --config "$config" --workdir "$workdir" --distributed "${options[@]}")
 # shellcheck disable=SC2034  # where the checkout is, for the places

@@ -28,12 +28,14 @@ check() {
 }
 
 run() {
-    sbatch+=("--output=$workdir/slurm-%j.log" "--chdir=$CALLED_FROM" "${handed_on[@]}"
+    local logs=$workdir
+    case "$workdir" in gs:*) logs=$CALLED_FROM ;; esac # Slurm writes no buckets
+    sbatch+=("--output=$logs/slurm-%j.log" "--chdir=$CALLED_FROM" "${handed_on[@]}"
         "$here/launch/slurm/job.sbatch" "$bin/videopoet" "${command[@]}")
     needs sbatch
     show "${sbatch[@]}"
     [ -z "$dry" ] || return 0
-    mkdir -p "$workdir" || fail "$workdir: cannot be made; give a WORKDIR that you may write to."
+    mkdir -p "$logs" || fail "$logs: cannot be made; give a WORKDIR that you may write to."
     "${sbatch[@]}"
-    echo "Its words: $workdir/slurm-JOB.log; the end of it: scancel JOB"
+    echo "Its words: $logs/slurm-JOB.log; the end of it: scancel JOB"
 }

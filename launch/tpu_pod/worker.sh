@@ -19,7 +19,7 @@ case "${1:-}" in
             sudo mkdir -p "$mount"
             sudo mount -t nfs -o hard "$2" "$mount" || fail "$2: cannot be mounted; is the share in the workers' network?"
         fi
-        install_into_venv tpu
+        install_into_venv tpu,gcs
         ;;
     start) # in the background, so that it outlives the connection
         shift

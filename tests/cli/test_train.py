@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
@@ -248,3 +249,6 @@ def test_the_language_model_trains_on_records_of_its_tokenizers(tmp_path):
         losses = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
         assert all(np.isfinite(record["loss"]) for record in losses if "loss" in record)
     assert {"eval/loss_text_to_video", "eval/loss_text_to_image"} <= set().union(*losses)  # each by itself, unpacked
+    assert losses[0]["padding"] > 0
+    with Image.open(tmp_path / "packed" / "pictures" / "00000004.png") as sheet:
+        assert sheet.height > 8 * 96  # two tasks, two clips of each, true and written

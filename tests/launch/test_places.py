@@ -67,6 +67,12 @@ def test_gke_shows_the_manifest():
     assert pod["containers"][0]["args"] == ["train", "--config", "lm:1b", "--workdir", "/vol1/run", "--distributed"]
 
 
+def test_a_run_in_a_bucket_is_launched_like_any(capfd):
+    pytest.importorskip("gcsfs")
+    commands, said = shown("local", "lm:nano", "gs://bucket/runs/lm", "--processes", "1")
+    assert "kept in gs://bucket/runs/lm" in said and "gs://bucket/runs/lm" in commands[0]
+
+
 def test_tpu_pod_shows_the_way_from_nothing_to_the_end():
     options = ["--topology", "v5p:4x4x4", "--slices=2", "--spot", "--delete", "--name", "big", "--gcloud=--network=lab"]
     commands, _ = shown(*POD, *options, "--set", "data.records=/vol1/a b")
@@ -92,7 +98,8 @@ def test_tpu_pod_shows_the_way_from_nothing_to_the_end():
         (["local", "lm:nano", "run", "--workdir=else"], "--workdir=else: said before the options"),
         (["local", "lm:nano", "run", "--nodes", "2", "--dry-run"], "No such option '--nodes'"),  # of another place
         (["local", "lm:nano", "run", "--set", "train.stepz=2", "--dry-run"], "no key 'train.stepz'"),
-        (["local", "lm:nano", "gs://bucket/run", "--dry-run"], "gs://bucket/run: an address"),
+        (["local", "lm:nano", "s3://bucket/run", "--dry-run"], "s3://bucket/run: an address"),
+        (["local", "lm:nano", "run", "--export", "gs://bucket/lm", "--dry-run"], "gs://bucket/lm: an address"),
         (["slurm", "lm:1b", "run", "--gpus", "h100"], "--gpus h100: [TYPE:]N, those of one node"),
         (["slurm", "lm:1b", "run", "--time", "a day"], "--time a day: minutes, [DAYS-]HOURS"),
         (["slurm", "lm:1b", "run", "--grace", "5"], "--grace 5: a whole number, 60 or more"),
@@ -106,7 +113,7 @@ def test_tpu_pod_shows_the_way_from_nothing_to_the_end():
         (POD, "--topology: missing"),
         ([*POD, "--topology", "v5p:4x4"], "topology 'v5p:4x4': not one that v5p has"),
         ([*POD, "--topology", "v5p:4x4x4", "--spot", "--reserved"], "--spot --reserved: one of the two"),
-        (["tpu_pod", "lm:8b", "gs://b/run", *SHARE, "--zone=z", "--topology=v6e:4x4"], "gs://b/run: an address"),
+        (["tpu_pod", "lm:8b", "s3://b/run", *SHARE, "--zone=z", "--topology=v6e:4x4"], "s3://b/run: an address"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(words, said):

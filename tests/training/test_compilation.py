@@ -20,13 +20,13 @@ def no_cache():
 
 def test_the_cache_lies_under_the_users_cache(tmp_path, monkeypatch, no_cache):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert use_compilation_cache() == tmp_path / "videopoet_jax" / "compiled"
+    assert use_compilation_cache() == str(tmp_path / "videopoet_jax" / "compiled")
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "videopoet_jax" / "compiled")
 
 
 def test_jax_own_setting_wins(tmp_path, no_cache):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
-    assert use_compilation_cache(tmp_path / "other") == tmp_path / "mine"
+    assert use_compilation_cache(tmp_path / "other") == str(tmp_path / "mine")
 
 
 def test_a_signature_is_names_shapes_and_dtypes():

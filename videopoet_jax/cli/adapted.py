@@ -25,7 +25,7 @@ def adapted(recipe: Recipe, lora: Any) -> Recipe:
     scale = lora.alpha / lora.rank
     whole = jax.jit(lambda params, extra: merge(base_of(extra), params, scale))
 
-    def preview(params: Any, extra: Any, folder: Path, step: int) -> dict[str, float]:
+    def preview(params: Any, extra: Any, folder: Path | None, step: int) -> dict[str, float]:
         return recipe.preview(whole(params, extra), extra, folder, step)
 
     return dataclasses.replace(

@@ -1,10 +1,13 @@
 """`videopoet checkpoint`: the steps that a run has saved, whether they are whole, and models made of them."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 import click
+
+from videopoet_jax.cli.targets import Place
 
 
 @click.group()
@@ -12,14 +15,14 @@ def command() -> None:
     """Look at the checkpoints of a training run, and make models of them."""
 
 
-WORKDIR = click.argument("workdir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+WORKDIR = click.argument("workdir", type=Place(exists=True))
 STEP = click.option("--step", type=click.IntRange(0), help="Which step; by default the newest finished one.")
 
 
 @command.command("list")
 @WORKDIR
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list of objects.")
-def list_(workdir: Path, as_json: bool) -> None:
+def list_(workdir: os.PathLike, as_json: bool) -> None:
     """The steps in WORKDIR: how old, how large, whether complete, damaged or partial (being written, or killed).
 
     Sizes of files are compared, what is in them is not: see `verify`.
@@ -42,7 +45,7 @@ def list_(workdir: Path, as_json: bool) -> None:
 @command.command()
 @WORKDIR
 @click.option("--step", type=click.IntRange(0), help="Which step; by default all that were finished.")
-def verify(workdir: Path, step: int | None) -> None:
+def verify(workdir: os.PathLike, step: int | None) -> None:
     """Compare the digest of every file of WORKDIR's checkpoints with the one it was saved with."""
     from videopoet_jax.training import manifest
     from videopoet_jax.training.saved import PARTIAL, directory_of, existing, listed
@@ -74,7 +77,9 @@ def verify(workdir: Path, step: int | None) -> None:
               help="The moving average, or what the step left; by default the average where there is one.")  # fmt: skip
 @click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True)
 @click.option("--max-shard-size", default="2GB", show_default=True, help="Of a file of weights, and held in memory.")
-def convert(workdir: Path, step: int | None, out: Path, params: str | None, dtype: str, max_shard_size: str) -> None:
+def convert(
+    workdir: os.PathLike, step: int | None, out: Path, params: str | None, dtype: str, max_shard_size: str
+) -> None:
     """Make a model of a checkpoint: a directory for from_pretrained and `videopoet export`.
 
     Neither the data nor an accelerator is needed, and the run may go on meanwhile.
@@ -83,12 +88,14 @@ def convert(workdir: Path, step: int | None, out: Path, params: str | None, dtyp
 
     from videopoet_jax.cli.saved_models import model_of
     from videopoet_jax.pretrained.saving import as_bytes
+    from videopoet_jax.training.folders import Workdir
     from videopoet_jax.training.saved import open_step
 
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with the run
     most = as_bytes(max_shard_size)
     saved = open_step(workdir, step)
-    model, which = model_of(saved, workdir, params)
-    model.save_pretrained(out, dtype=dtype, max_shard_size=most)
+    with Workdir(workdir) as here:  # a text encoder's vocabulary lies beside its checkpoints
+        model, which = model_of(saved, here.local, params)
+        model.save_pretrained(out, dtype=dtype, max_shard_size=most)
     size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
     click.echo(f"wrote {out}: step {saved.step}, {which} parameters, {size / 1e6:.1f} MB")

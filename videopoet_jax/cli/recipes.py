@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from videopoet_jax.data.loader import Loader
+from videopoet_jax.training.meter import Work
 
 PyTree = Any
 
@@ -35,9 +36,12 @@ class Recipe:
         extra: the start of `TrainState.extra`.
         batches: an endless loader with a state.
         preview: (params, extra, folder, step) → figures to log; draws pictures of held-out examples into the folder.
+            Only the first process calls it, with whole arrays.
+        together: instead, all processes call it, with arrays split as they train; the folder is None on the others.
         trained: (params, extra) → the model, whose `save_pretrained(directory, dtype=…)` writes it.
         start: (shipped name or directory) → (parameters, extra) to start from instead of `init`'s.
         adversary: who learns to tell its outputs from the truth, if the config has one.
+        work: a process's rows of a batch → what a step on them takes (`training.meter.Work`).
         vocabulary: digests of what gives the ids in its batches their meaning, by name; the same on every machine.
     """
 
@@ -45,10 +49,12 @@ class Recipe:
     loss_fn: Callable
     extra: PyTree
     batches: Loader
-    preview: Callable[[PyTree, PyTree, Path, int], dict[str, float]] | None
+    preview: Callable[[PyTree, PyTree, Path | None, int], dict[str, float]] | None
     trained: Callable[[PyTree, PyTree], Any]
     start: Callable[[str], tuple[PyTree, PyTree]]
     adversary: AdversaryRecipe | None = None
+    together: bool = False
+    work: Callable[[dict], Work] | None = None
     vocabulary: dict[str, str] = field(default_factory=dict)
 
 

@@ -1,7 +1,6 @@
 """Recipes of the text encoder and of the language model."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.cli.recipes import Recipe
 from videopoet_jax.data.loader import make_loader
-
-MEASURED = 32  # held-out records of each task that a preview looks at
 
 
 def text_encoder(config: ConfigDict, workdir: Path) -> Recipe:
@@ -52,7 +49,8 @@ def language_model(config: ConfigDict) -> Recipe:
     """Token records → sequences, in groups or packed; the text encoder runs, frozen, inside the step, unless records
     keep its embeddings."""
     from videopoet_jax.cli.data_worker import view_keys
-    from videopoet_jax.data.task_batches import one_task_each, task_batches
+    from videopoet_jax.cli.held_out import HeldOut
+    from videopoet_jax.data.task_batches import task_batches
     from videopoet_jax.data.token_records import TokenSource
     from videopoet_jax.layers.objective import FROZEN
     from videopoet_jax.lm.language_model import DIGESTS, LanguageModel, init_params
@@ -89,7 +87,9 @@ def language_model(config: ConfigDict) -> Recipe:
         made_with = ("digests", "embeddings", *(("structure",) if "structure" in view_keys(rates) else ()))
         held_out = TokenSource(data.held_out, expect={name: source.meta.get(name) for name in made_with})
         layouts_for(config, held_out)
-        preview = losses_of_tasks(config, embed, one_task_each(held_out, rates, layouts, rows=MEASURED, **mixed))
+        told = ConfigDict(config.to_dict())
+        told.loss.condition_drop = 0.0
+        preview = HeldOut(config, held_out, models, rates, layouts, make_loss(told, embed), mixed)
     extra = {FROZEN: frozen}
 
     return Recipe(
@@ -106,10 +106,21 @@ def language_model(config: ConfigDict) -> Recipe:
             **mixed,
         ),
         preview=preview,
+        together=True,
         trained=lambda params, extra: LanguageModel(config.model.to_dict(), params, source.meta["digests"]),
         start=lambda name: (start_from(name, config, source.meta["digests"]), extra),
+        work=functools.partial(work_of, model),
         vocabulary=source.meta["digests"],
     )
+
+
+def work_of(model: Any, batch: dict[str, np.ndarray]) -> Any:
+    """What a step on these rows takes."""
+    from videopoet_jax.lm.flops import batch_flops
+    from videopoet_jax.training.meter import Work
+
+    tokens = int(batch["valid"].sum())
+    return Work(tokens, batch["valid"].size - tokens, batch_flops(model, batch))
 
 
 def start_from(name: str, config: ConfigDict, digests: dict[str, str]) -> Any:
@@ -166,23 +177,6 @@ def check_text(rates: dict[str, float], pieces: int, vocabulary: int) -> None:
             f"model.text_pieces {pieces}: {', '.join(writers)} writes text, of {vocabulary:,} pieces; "
             f"--set model.text_pieces={vocabulary}, or leave that task out."
         )
-
-
-def losses_of_tasks(config: ConfigDict, embed: Callable, batches: dict[str, dict]) -> Callable:
-    """The preview that measures, in nats a token, each task on held-out records, with its text."""
-    import jax
-
-    from videopoet_jax.lm.loss import make_loss
-
-    told = ConfigDict(config.to_dict())
-    told.loss.condition_drop = 0.0
-    loss_fn = make_loss(told, embed)
-    loss = jax.jit(lambda params, extra, batch: loss_fn(params, extra, batch, lambda name: jax.random.key(0))[0])
-
-    def preview(params: Any, extra: Any, folder: Path, step: int) -> dict[str, float]:
-        return {f"loss_{task}": float(loss(params, extra, batch)) for task, batch in batches.items()}
-
-    return preview
 
 
 def empty_prompt(pieces: Any, slots: int) -> dict[str, np.ndarray]:

@@ -1,11 +1,28 @@
 """What a command writes: looked at before the work begins, not after minutes of it."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from videopoet_jax.training import folders as places
+
+
+class Place(click.ParamType):
+    """A directory, or one in a bucket (`gs://…`): the run's own folder alone may lie there."""
+
+    name = "directory"
+
+    def __init__(self, exists: bool = False) -> None:
+        self._here = click.Path(exists=exists, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> os.PathLike:
+        """The path (`training.folders.folder`)."""
+        return places.folder(value if places.is_address(value) else self._here.convert(value, param, context))
 
 
 def check_targets(*targets: Path | None, inputs: tuple[Path | None, ...] = ()) -> None:

@@ -5,8 +5,11 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
+
+from videopoet_jax.cli.targets import Place
 
 TRIALS = 3  # steps that are timed
 LEAST_STEPS = 10
@@ -16,7 +19,7 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora
 @click.command()
 @click.option("--config", "spec", required=True, help="Such as video_tokenizer:nano, or a file: my.py:variant.")
 @click.option(
-    "--workdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs."
+    "--workdir", required=True, type=Place(), help="Checkpoints and logs: a directory, or gs://BUCKET/… (extra gcs)."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a number of the config.")
 @click.option("--init", "start", help="A shipped name or a directory of weights to start from; images are inflated.")
@@ -30,6 +33,8 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora
 )
 @click.option("--preview-every", type=click.IntRange(1), default=1000, show_default=True,
               help="Steps between pictures of held-out examples.")  # fmt: skip
+@click.option("--profile", metavar="FIRST:END",
+              help="Trace these steps into WORKDIR/profile; SIGUSR1 traces the next 5 of a process.")  # fmt: skip
 @click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
 @click.option("--dry-run", is_flag=True, help="Check the options and the config, and train nothing.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
@@ -45,6 +50,7 @@ def command(
     export_dtype,
     adapters,
     minutes,
+    profile,
     distributed,
     dry_run,
     **every,
@@ -55,12 +61,15 @@ def command(
     """
     from videopoet_jax.cli.configuration import load_config
     from videopoet_jax.cli.shards import refuse_addresses
+    from videopoet_jax.training.folders import is_address
+    from videopoet_jax.training.profile import parse_steps
 
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise ValueError(f"--minutes {minutes:g}: a number above 0 is needed; leave it out to train train.steps.")
     if minutes is not None and distributed:
         raise ValueError("--minutes with --distributed: processes would plan apart; set train.steps instead.")
-    refuse_addresses(workdir, *filter(None, (directory, start)))
+    every["profile"] = parse_steps(profile) if profile else range(0)
+    refuse_addresses(*filter(None, (directory, adapters, start)), *(() if is_address(workdir) else (workdir,)))
     config = load_config(spec, overrides, needs=NEEDS)
     check_lora(config.train.lora, start, adapters)
     if dry_run:
@@ -71,15 +80,17 @@ def command(
     from videopoet_jax.parallel.processes import joined
     from videopoet_jax.training.agreement import agree, code
     from videopoet_jax.training.compilation import use_compilation_cache
+    from videopoet_jax.training.folders import Workdir
 
-    with joined() if distributed else nullcontext():
+    with joined() if distributed else nullcontext(), Workdir(workdir) as here:
         agree(config=config, code=code())
-        use_compilation_cache()
-        run = Run(config, recipe_for(config, workdir), start)
+        # Of several processes the first one alone writes programs: all must see where.
+        use_compilation_cache(here.place / "compiled" if distributed else None)
+        run = Run(config, recipe_for(config, here.local), start)
         agree(vocabulary=run.recipe.vocabulary, data=run.recipe.batches.get_state())
         if minutes is not None:
-            config.train.steps = run.steps_within(minutes, workdir, invocation.started)
-        run.write(run.train(workdir, **every), directory, export_dtype, adapters)
+            config.train.steps = run.steps_within(minutes, here.local, invocation.started)
+        run.write(run.train(here, **every), directory, export_dtype, adapters)
 
 
 def check_lora(lora, start: str | None, adapters: Path | None) -> None:
@@ -268,27 +279,40 @@ class Run:
         write_atomically(note, lambda path: path.write_text(plan + "\n"))
         return steps
 
-    def train(self, workdir: Path, *, preview_every: int | None, checkpoint_every: int, log_every: int):
-        """Runs the loop; pictures of held-out examples go to `workdir/pictures`."""
+    def train(
+        self,
+        workdir: Any,
+        *,
+        preview_every: int | None,
+        checkpoint_every: int,
+        log_every: int,
+        profile: range = range(0),
+    ):
+        """Runs the loop in `workdir` (a path or a `Workdir`); pictures of held-out examples go to its `pictures`."""
         import jax
 
         from videopoet_jax.cli.adapted import keep_base
         from videopoet_jax.parallel.processes import alone, own_copy
+        from videopoet_jax.training.folders import Workdir
         from videopoet_jax.training.loop import fit
 
         state, step = self.begin()
+        here = workdir.local if isinstance(workdir, Workdir) else workdir
         if self.config.train.lora.rank:
-            keep_base(workdir, state, self.start)
+            keep_base(here, state, self.start)
         state_warmups(self.config, with_adversary=self.recipe.adversary is not None)
-        pictures = workdir / "pictures"
+        pictures, first = here / "pictures", jax.process_index() == 0
 
         def preview(state):
-            params, extra = own_copy((averaged(state), state.extra))  # all of them: a split array comes from all
-            if jax.process_index() != 0:
-                return {}
-            pictures.mkdir(parents=True, exist_ok=True)
-            with alone():
-                return self.recipe.preview(params, extra, pictures, int(state.step))
+            params, extra = averaged(state), state.extra
+            if not self.recipe.together:
+                params, extra = own_copy((params, extra))  # all of them: a split array comes from all
+                if not first:
+                    return {}
+            if first:
+                pictures.mkdir(parents=True, exist_ok=True)
+            with nullcontext() if self.recipe.together else alone():
+                return self.recipe.preview(params, extra, pictures if first else None, int(state.step))
 
         return fit(
             state=state,
@@ -301,6 +325,8 @@ class Run:
             log_every=log_every,
             evaluate_every=preview_every,
             evaluate=preview if self.recipe.preview else None,
+            work=self.recipe.work,
+            profile=profile,
             config=self.config,
         )
 
@@ -308,11 +334,11 @@ class Run:
         """The weights of a trained state, and what `train.lora` trained of them alone, where they are asked for."""
         import jax
 
-        from videopoet_jax.parallel.processes import own_copy
+        from videopoet_jax.parallel.processes import on_host
 
         if not directory and not adapters:
             return
-        params, extra = own_copy((averaged(state), state.extra))
+        params, extra = on_host((averaged(state), state.extra))
         if jax.process_index() != 0:
             return
         if directory:

@@ -23,6 +23,7 @@ from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import generate
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
 from videopoet_jax.parallel import check_fits, place
+from videopoet_jax.parallel.processes import own_copy
 from videopoet_jax.pretrained import SHARD_SIZE, open_tree, read_config, resolve, save_params, write_config
 from videopoet_jax.sequence.layout import Layout
 
@@ -164,5 +165,5 @@ class LanguageModel:
 
             with jax.set_mesh(self.mesh) if self.mesh else contextlib.nullcontext():
                 ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
-            written.append(np.asarray(ids))
+            written.append(np.asarray(own_copy(ids)))
         return Written(prepared.layout, np.concatenate(written)[:rows])

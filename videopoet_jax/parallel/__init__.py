@@ -13,6 +13,7 @@ from videopoet_jax.parallel.shardings import (
     param_shardings,
     place,
     replicated,
+    spread,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "partitioned",
     "place",
     "replicated",
+    "spread",
 ]

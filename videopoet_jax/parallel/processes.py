@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from videopoet_jax.parallel.mesh import make_mesh
@@ -28,6 +29,7 @@ COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JA
 JOIN, HEARTBEAT = "VIDEOPOET_JOIN_SECONDS", "VIDEOPOET_HEARTBEAT_SECONDS"
 PARTING = 24 * 3600  # seconds that those who are done wait for one that still writes; a dead one is found out sooner
 FAILED = 2
+PIECE = 1 << 30  # bytes; ours
 
 
 @contextmanager
@@ -137,6 +139,28 @@ def own_copy(tree: PyTree) -> PyTree:
         if not leaf.is_fully_replicated:
             leaf = jax.jit(lambda x: x, out_shardings=NamedSharding(leaf.sharding.mesh, PartitionSpec()))(leaf)
         return leaf.addressable_data(0)
+
+    return jax.tree.map(one, tree) if jax.process_count() > 1 else tree
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """The arrays whole, in the memory of the first process's host, None on the others; all processes call it.
+
+    A device holds `PIECE` bytes of one array at a time besides what it has; where there is one process, all stay as
+    they are.
+    """
+    first = jax.process_index() == 0
+
+    def one(leaf: jax.Array) -> Any:
+        if leaf.is_fully_replicated or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf.addressable_data(0) if first else None
+        rows = max(1, len(leaf) * PIECE // leaf.nbytes)
+        found = np.empty(leaf.shape, leaf.dtype) if first else None
+        for start in range(0, len(leaf), rows):
+            piece = own_copy(leaf[start : start + rows])
+            if first:
+                found[start : start + rows] = piece
+        return found
 
     return jax.tree.map(one, tree) if jax.process_count() > 1 else tree
 

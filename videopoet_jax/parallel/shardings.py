@@ -97,6 +97,20 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, mesh_axes("batch"))
 
 
+def spread(batch: PyTree, mesh: Mesh) -> PyTree:
+    """A batch that every process has whole, as global arrays: split by their first dimension where that divides, else
+    on every device. Without a mesh, as it is."""
+    if mesh.empty:
+        return batch
+    shares = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def one(array: Any) -> jax.Array:
+        place = replicated(mesh) if array.shape[0] % shares else batch_sharding(mesh)
+        return jax.make_array_from_callback(array.shape, place, lambda part: array[part])
+
+    return jax.tree.map(one, batch)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())

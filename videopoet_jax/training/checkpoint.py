@@ -12,7 +12,6 @@ import gc
 import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jax.experimental import multihost_utils
 
 from videopoet_jax.pretrained.tensors import LAYERS
 from videopoet_jax.training import manifest, saved
+from videopoet_jax.training.folders import Folder, is_address, remove
 from videopoet_jax.training.manifest import CheckpointError
 
 PyTree = Any
@@ -50,7 +50,7 @@ def _same_everywhere(number: int) -> int:
     return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def _check_fits(folder: Path, saved: dict[str, list], wanted: dict[str, list]) -> None:
+def _check_fits(folder: Folder, saved: dict[str, list], wanted: dict[str, list]) -> None:
     """Raises unless the saved arrays have the names, shapes and dtypes wanted; Orbax would cast in silence."""
     for name in sorted(saved.keys() | wanted.keys()):
         if saved.get(name) != wanted.get(name):
@@ -61,9 +61,11 @@ def _check_fits(folder: Path, saved: dict[str, list], wanted: dict[str, list]) -
             )
 
 
-def _check_space(directory: Path, state: PyTree) -> None:
+def _check_space(directory: Folder, state: PyTree) -> None:
     """Makes `directory`, and raises unless `state` fits on its disk: a write that fails half-way is found out late."""
     directory.mkdir(parents=True, exist_ok=True)
+    if is_address(directory):
+        return
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -73,7 +75,7 @@ def _check_space(directory: Path, state: PyTree) -> None:
 class Checkpoints:
     """The checkpoints under `workdir/checkpoints`. All processes of a run call every method together."""
 
-    def __init__(self, workdir: str | Path, *, max_to_keep: int):
+    def __init__(self, workdir: str | Folder, *, max_to_keep: int):
         if max_to_keep < 1:
             raise ValueError(f"max_to_keep {max_to_keep}: must be at least 1, or nothing could be resumed.")
         self.directory = saved.directory_of(workdir)
@@ -99,7 +101,7 @@ class Checkpoints:
             self._thread.shutdown()
             self._orbax.close()
 
-    def folder(self, step: int) -> Path:
+    def folder(self, step: int) -> Folder:
         """Where step `step` lies: `100 → checkpoints/00000100`"""
         return saved.folder_of(self.directory, step)
 
@@ -144,13 +146,13 @@ class Checkpoints:
         others = [n for n in self.steps() if n != step]
         for old in others[: max(0, len(others) - self._max_to_keep + 1)]:
             (self.folder(old) / manifest.NAME).unlink()  # first, so that half a folder is never a step
-            shutil.rmtree(self.folder(old))
+            remove(self.folder(old))
 
     def _remove_leftovers(self) -> None:
         """Removes the temporary folders of saves that were killed, once, before this run's first save."""
         if not self._cleaned and jax.process_index() == 0:
             for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(leftover)
+                remove(leftover)
         self._cleaned = True
 
     def check(self) -> None:
@@ -208,8 +210,10 @@ class Checkpoints:
         except Exception as error:  # a manifest that agrees with files which are no checkpoint: not of our writing
             raise CheckpointError(f"{folder}: no checkpoint ({_one_line(error)}); restore another step.") from error
 
-    def _set_aside(self, folder: Path) -> None:
-        if jax.process_index() == 0:
+    def _set_aside(self, folder: Folder) -> None:
+        if jax.process_index() == 0 and is_address(folder):  # a bucket would copy every file
+            manifest.set_aside(folder)
+        elif jax.process_index() == 0:
             folder.rename(folder.with_name(f"{folder.name}.damaged"))
         _same_everywhere(0)  # nobody looks for the next step before it is gone
 

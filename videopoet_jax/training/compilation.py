@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from videopoet_jax.parallel import replicated
+from videopoet_jax.training.folders import Folder
 from videopoet_jax.training.state import TrainState
 
 PyTree = Any
@@ -20,17 +21,17 @@ LATEST = 3600  # seconds that the others' compilations may take longer
 THREADS = 2  # ours: processors for each compilation, of which XLA uses more than one only here and there
 
 
-def use_compilation_cache(directory: str | Path | None = None) -> Path:
+def use_compilation_cache(directory: str | Folder | None = None) -> str:
     """Turns on JAX's persistent compilation cache and returns its folder.
 
     JAX's own setting (`JAX_COMPILATION_CACHE_DIR` or `jax_compilation_cache_dir`) wins over `directory`, and
     `directory` over `$XDG_CACHE_HOME/videopoet_jax/compiled` (`~/.cache/…`).
     """
     if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+        return jax.config.jax_compilation_cache_dir
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    chosen = Path(directory) if directory is not None else cache / "videopoet_jax" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(chosen))
+    chosen = str(directory if directory is not None else cache / "videopoet_jax" / "compiled")
+    jax.config.update("jax_compilation_cache_dir", chosen)
     # Ours: programs below half a second are cheaper to compile than to look up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return chosen

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+from videopoet_jax.training.folders import Folder, is_address
+
 NAME = ".lock"
 _LOG = logging.getLogger(__name__)
 
@@ -17,13 +19,19 @@ class Occupied(RuntimeError):
 
 
 @contextmanager
-def sole_run(workdir: str | Path) -> Iterator[None]:
+def sole_run(workdir: str | Folder) -> Iterator[None]:
     """Holds `workdir` while the `with` block runs; what is killed lets go of it. The first process acts for all.
+
+    A bucket cannot be held so: of one it is only said.
 
     Raises:
         Occupied: another run has it.
     """
     if jax.process_index() != 0:
+        yield
+        return
+    if is_address(workdir):
+        _LOG.warning("%s: a bucket cannot be locked; see to it that no other run trains here.", workdir)
         yield
         return
     Path(workdir).mkdir(parents=True, exist_ok=True)

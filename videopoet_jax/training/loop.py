@@ -5,7 +5,7 @@ state = fit(state=state, train_step=make_train_step(loss_fn, optimizer, ema_deca
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +17,7 @@ from videopoet_jax.parallel import batch_sharding
 from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.compilation import CompiledStep
+from videopoet_jax.training.folders import Folder, Workdir
 from videopoet_jax.training.lock import sole_run
 from videopoet_jax.training.meter import Meter, Work
 from videopoet_jax.training.metrics import Reporter, Window, steps_in_flight
@@ -118,7 +119,7 @@ def fit(
     batches: Batches,
     steps: int,
     mesh: Mesh,
-    workdir: str | Path,
+    workdir: str | Folder | Workdir,
     checkpoint_every: int,
     log_every: int,
     evaluate_every: int | None = None,
@@ -135,6 +136,7 @@ def fit(
     Args:
         state: the state to start from; its memory is reused, so use the returned one afterwards.
         batches: see `Batches`; entries named in `ID_KEYS` stay on the host.
+        workdir: a folder here, or `gs://bucket/…`; a `Workdir` that the caller writes into, too.
         evaluate: `state → metrics`, called every `evaluate_every` steps and at the end; stored as `eval/…`.
         work: `a process's rows → Work`, for tokens a second, padding and MFU (`training.meter`).
         profile: steps to trace; SIGUSR1 traces the next few at any time (`training.profile`).
@@ -151,10 +153,11 @@ def fit(
     """
     with (
         jax.set_mesh(mesh),
-        sole_run(workdir),
-        Checkpoints(workdir, max_to_keep=max_to_keep) as checkpoints,
-        Reporter(workdir, steps) as report,
-        Profiler(Path(workdir), profile, report.say) as profiler,
+        nullcontext(workdir) if isinstance(workdir, Workdir) else Workdir(workdir) as run,
+        sole_run(run.place),
+        Checkpoints(run.place, max_to_keep=max_to_keep) as checkpoints,
+        Reporter(run.local, steps) as report,
+        Profiler(run.local, profile, report.say) as profiler,
         StopSignal() as stop,
     ):
         config = plain(config)
@@ -181,10 +184,12 @@ def fit(
                 window.drain()  # a state that is not finite is never saved
                 with meter.paused():
                     checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
+                    run.push()
             if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
                 window.drain()
                 with meter.paused():
                     report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
+                    run.push()
             checkpoints.check()
             if stopping:
                 checkpoints.wait()

@@ -14,14 +14,14 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from videopoet_jax.parallel.together import count, number, together
+from videopoet_jax.training.folders import Folder, files, is_address, size
 
-NAME = "manifest.json"
+NAME, ASIDE = "manifest.json", "manifest.json.damaged"
 CHUNK = 1 << 22
 PyTree = Any
 
@@ -39,7 +39,7 @@ def describe(tree: PyTree) -> dict[str, list]:
     }
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Folder) -> str:
     """The hex digest of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -57,21 +57,21 @@ def share(names: list[str], process: int, of: int) -> list[str]:
     return names[process::of]
 
 
-def _digest(path: Path) -> list:
-    return [path.stat().st_size, sha256(path)]
+def _digest(path: Folder) -> list:
+    return [size(path), sha256(path)]
 
 
-def _digests(folder: Path, names: list[str]) -> dict[str, list]:
+def _digests(folder: Folder, names: list[str]) -> dict[str, list]:
     """`a b → {"a": [size, digest], "b": …}`"""
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
         return dict(zip(names, pool.map(lambda name: _digest(folder / name), names), strict=True))
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+def _files(folder: Folder) -> list[str]:
+    return [name for name in files(folder) if name != NAME]
 
 
-def write(folder: Path, step: int, arrays: dict[str, list]) -> None:
+def write(folder: Folder, step: int, arrays: dict[str, list]) -> None:
     """Digests every file under `folder` and puts the manifest in place: from here on the step is complete.
 
     All processes call it, each digests its share, the first one writes; what goes wrong on one is raised on all.
@@ -79,20 +79,30 @@ def write(folder: Path, step: int, arrays: dict[str, list]) -> None:
     first = number() == 0
     names = together("files", lambda: _files(folder) if first else None)[0]  # others may see them a little later
     parts = together("digests", lambda: _digests(folder, share(names, number(), count())))
-    files = dict(sorted(entry for part in parts for entry in part.items()))
-    together("manifest", lambda: _put(folder, {"step": step, "arrays": arrays, "files": files}) if first else None)
+    found = dict(sorted(entry for part in parts for entry in part.items()))
+    together("manifest", lambda: _put(folder, {"step": step, "arrays": arrays, "files": found}) if first else None)
 
 
-def _put(folder: Path, body: dict) -> None:
+def _put(folder: Folder, body: dict) -> None:
+    text = json.dumps({**body, "sha256": _seal(body)})
+    if is_address(folder):
+        (folder / NAME).write_text(text)  # an object appears whole or not at all
+        return
     temporary = folder / f"{NAME}.tmp"
     with temporary.open("w") as file:
-        json.dump({**body, "sha256": _seal(body)}, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(folder / NAME)
 
 
-def read(folder: Path) -> dict:
+def set_aside(folder: Folder) -> None:
+    """The step is one no more: its manifest gets another name."""
+    (folder / ASIDE).write_bytes((folder / NAME).read_bytes())
+    (folder / NAME).unlink()
+
+
+def read(folder: Folder) -> dict:
     """The manifest of `folder`.
 
     Raises:
@@ -114,54 +124,55 @@ def read(folder: Path) -> dict:
     return body
 
 
-def missing(folder: Path) -> str | None:
+def missing(folder: Folder) -> str | None:
     """What `folder` lacks of an intact manifest and files of the right sizes; quick, it reads no array."""
     try:
-        files = read(folder)["files"]
+        wanted, found = read(folder)["files"], files(folder)
     except (CheckpointError, OSError) as error:
         return str(error)
-    problems = (_wrong_size(folder / name, size) for name, (size, _) in sorted(files.items()))
+    sizes = {name: stat.size for name, stat in found.items()}
+    problems = (_wrong_size(folder / name, size, sizes.get(name)) for name, (size, _) in sorted(wanted.items()))
     return next((problem for problem in problems if problem), None)
 
 
-def looks_complete(folder: Path) -> bool:
+def looks_complete(folder: Folder) -> bool:
     """Whether nothing is `missing`."""
     return missing(folder) is None
 
 
-def _wrong_size(path: Path, size: int) -> str | None:
-    try:
-        found = path.stat().st_size
-    except FileNotFoundError:
+def _wrong_size(path: Folder, wanted: int, found: int | None) -> str | None:
+    if found is None:
         return f"{path}: missing from the checkpoint; restore another step."
-    return None if found == size else f"{path}: {found} bytes, must be {size}; restore another step."
+    return None if found == wanted else f"{path}: {found} bytes, must be {wanted}; restore another step."
 
 
-def _damage(path: Path, size: int, digest: str) -> str | None:
+def _damage(path: Folder, wanted: int, digest: str) -> str | None:
     """What is wrong with a file, if anything."""
     try:
-        if problem := _wrong_size(path, size):
+        if problem := _wrong_size(path, wanted, size(path)):
             return problem
         if sha256(path) != digest:
             return f"{path}: its sha256 is not the one it was saved with; restore another step."
+    except FileNotFoundError:
+        return _wrong_size(path, wanted, None)
     except OSError as error:
         return f"{path}: cannot be read ({error}); mend the disk or restore another step."
     return None
 
 
-def _first_damage(folder: Path) -> tuple[int, str] | None:
+def _first_damage(folder: Folder) -> tuple[int, str] | None:
     """(number, what is wrong) of the first damaged file in this process's share, the files being counted by name."""
     try:
-        files = read(folder)["files"]
+        wanted = read(folder)["files"]
     except CheckpointError as error:
         return -1, str(error)
-    names = sorted(files)
+    names = sorted(wanted)
     with ThreadPoolExecutor(4) as pool:
-        problems = pool.map(lambda name: _damage(folder / name, *files[name]), share(names, number(), count()))
+        problems = pool.map(lambda name: _damage(folder / name, *wanted[name]), share(names, number(), count()))
     return next(((number() + i * count(), problem) for i, problem in enumerate(problems) if problem), None)
 
 
-def verify(folder: Path) -> dict:
+def verify(folder: Folder) -> dict:
     """The manifest of `folder`, after comparing size and digest of every file.
 
     All processes call it, each compares its share, and all raise the same.

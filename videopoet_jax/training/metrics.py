@@ -135,6 +135,8 @@ class Reporter:
         self.store(step, values)
         seconds = (time.perf_counter() - self._start) / max(1, step - self._first)
         left = duration(seconds * (self._steps - step))
+        if now := values.get("speed/steps_per_second"):  # without what is evaluated and saved in between
+            seconds = 1 / now
         mfu = f" · MFU {values['speed/mfu']:.1%}" if "speed/mfu" in values else ""
         line = f"step {step}/{self._steps} · loss {values['loss']:.4f} · {speed(seconds)}{mfu} · {left} left"
         if not self._silent:

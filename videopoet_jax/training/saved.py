@@ -10,13 +10,14 @@ Only files are read: no device is taken, so a run may go on meanwhile.
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from videopoet_jax.pretrained.tensors import FLOATS, Tensor
 from videopoet_jax.training import manifest
+from videopoet_jax.training.folders import Folder, files, is_address
+from videopoet_jax.training.folders import folder as place_of
 from videopoet_jax.training.manifest import CheckpointError
 
 # `00000100`, a damaged step that was set aside, or what Orbax has not committed.
@@ -35,7 +36,7 @@ class Found(NamedTuple):
     """
 
     step: int
-    folder: Path
+    folder: Folder
     state: str
     problem: str
     written: float
@@ -46,43 +47,46 @@ class Saved(NamedTuple):
     """A finished step. `arrays` are named as in its manifest: `params.layers.mlp.up`, `ema_params…`, `extra…`."""
 
     step: int
-    folder: Path
+    folder: Folder
     config: dict | None
     arrays: Mapping[str, Tensor]
 
 
-def directory_of(workdir: str | Path) -> Path:
+def directory_of(workdir: str | Folder) -> Folder:
     """Where a run keeps its checkpoints."""
-    return Path(workdir).absolute() / "checkpoints"
+    place = place_of(workdir)
+    return (place if is_address(place) else place.absolute()) / "checkpoints"
 
 
-def folder_of(directory: Path, step: int) -> Path:
+def folder_of(directory: Folder, step: int) -> Folder:
     """Where step `step` lies: `100 → checkpoints/00000100`"""
     return directory / f"{step:08d}"
 
 
-def finished(directory: Path) -> list[int]:
+def finished(directory: Folder) -> list[int]:
     """The finished steps, oldest first; empty, partial and foreign folders are none. Reads no array."""
     folders = directory.iterdir() if directory.is_dir() else ()
     numbers = sorted(int(f.name) for f in folders if f.name.isascii() and f.name.isdigit())
     return [n for n in numbers if manifest.looks_complete(folder_of(directory, n))]
 
 
-def listed(workdir: str | Path) -> list[Found]:
+def listed(workdir: str | Folder) -> list[Found]:
     """Every folder of a step, oldest first. Sizes are compared, digests are not (`manifest.verify`)."""
     directory, found = directory_of(workdir), []
     for folder in directory.iterdir() if directory.is_dir() else ():
         match = _FOLDER.fullmatch(folder.name)
         if match and folder.is_dir():
-            files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-            written = max((file.st_mtime for file in files), default=folder.stat().st_mtime)
+            held = files(folder).values()
+            written = max(
+                (file.written for file in held), default=0.0 if is_address(folder) else folder.stat().st_mtime
+            )
             state, problem = _state(folder, match[2] or "")
-            found.append(Found(int(match[1]), folder, state, problem, written, sum(file.st_size for file in files)))
+            found.append(Found(int(match[1]), folder, state, problem, written, sum(file.size for file in held)))
     return sorted(found, key=lambda one: (one.step, one.folder.name))
 
 
-def _state(folder: Path, ending: str) -> tuple[str, str]:
-    if ending == ".damaged":
+def _state(folder: Folder, ending: str) -> tuple[str, str]:
+    if ending == ".damaged" or (folder / manifest.ASIDE).exists():
         return DAMAGED, "set aside"
     if ending or not (folder / manifest.NAME).exists():
         return PARTIAL, ""
@@ -90,7 +94,7 @@ def _state(folder: Path, ending: str) -> tuple[str, str]:
     return (DAMAGED, problem) if problem else (COMPLETE, "")
 
 
-def existing(directory: Path, step: int) -> Path:
+def existing(directory: Folder, step: int) -> Folder:
     """The folder of a step, finished or not.
 
     Raises:
@@ -102,7 +106,7 @@ def existing(directory: Path, step: int) -> Path:
     return folder
 
 
-def open_step(workdir: str | Path, step: int | None = None) -> Saved:
+def open_step(workdir: str | Folder, step: int | None = None) -> Saved:
     """Step `step`, or the newest finished one, after comparing every digest.
 
     Raises:
@@ -123,13 +127,14 @@ def open_step(workdir: str | Path, step: int | None = None) -> Saved:
     return Saved(body["step"], folder, config, arrays)
 
 
-def _array(state: Path, name: str, shape: list[int], dtype: str) -> Tensor:
+def _array(state: Folder, name: str, shape: list[int], dtype: str) -> Tensor:
     """An array as Orbax has written it: Zarr in an OCDBT database, whose parts TensorStore reads."""
+    base = str(state) if is_address(state) else state.as_uri()
 
     def read(part: Any) -> np.ndarray:
         import tensorstore
 
-        store = {"driver": "ocdbt", "base": state.as_uri(), "path": f"{name}/"}
+        store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
         array = tensorstore.open({"driver": "zarr", "kvstore": store}, read=True, open=True).result()
         return np.asarray(array[part].read().result())
 
