@@ -12,7 +12,7 @@ from videopoet_jax.cli.main import main
 from videopoet_jax.cli.recipes import recipe_for
 from videopoet_jax.cli.recipes_of_language import start_from
 from videopoet_jax.cli.train import Run
-from videopoet_jax.lm import weights
+from videopoet_jax.lm import language_model, weights
 from videopoet_jax.lm.language_model import LanguageModel
 from videopoet_jax.lm.transformer import PrefixLM
 from videopoet_jax.pretrained import files
@@ -139,6 +139,13 @@ def test_a_text_model_starts_one_of_ours(records, tmp_path):
     config.data.tasks = {"captioning": 1.0}
     with pytest.raises(ValueError, match="captioning: writes the pieces of the records' text encoder, and .*its own"):
         start_from(str(tmp_path / "llama"), config, {})
+
+
+def test_what_trains_is_float32_also_where_models_compute_in_bfloat16(base, monkeypatch):
+    monkeypatch.setattr(language_model, "compute_dtype", lambda name=None: name or "bfloat16")
+    config = load_config("lm:nano", (*TINY, *PLACES))
+    held = (LanguageModel.from_pretrained(base).params, start_from(str(base), config, {}))
+    assert [{str(leaf.dtype) for leaf in jax.tree.leaves(params)} for params in held] == [{"bfloat16"}, {"float32"}]
 
 
 def test_a_model_of_other_tokenizers_is_refused_and_other_numbers_are_told(base, capsys):

@@ -31,6 +31,15 @@ def test_heads_are_used_in_the_chunks_that_hold_their_tokens():
     assert share("layers/mlp") == 1.0
 
 
+def test_a_chunk_is_scored_by_all_stretches_if_one_needs_it():
+    config = load_config("lm:1b_long", ())
+    layout, chunks = layout_of(config, "text_to_video"), 268_928 // 16 // 256 + 1
+    alone, shared = (shares_of_heads(config, layout, 4, stretches) for stretches in (1, 16))
+    assert alone("score_audio_0") < 0.006  # 906 tokens of 268,916
+    assert shared("score_audio_0") * chunks in (4, 5)  # in chunks of 256, as many of the 66 of a stretch
+    assert shared("score_video") == 1.0
+
+
 def test_blocks_that_somebody_sees():
     assert blocks_seen(300, 512) == 1.0  # blocks of 512: one
     assert blocks_seen(300, 4 * 1024) == (1 + 2 + 3 + 4) / 16

@@ -306,6 +306,19 @@ def test_hardly_any_padding_at_the_papers_layouts(most_groups, share):
     assert padded / computed < share
 
 
+def test_rows_that_devices_share_are_of_equal_stretches():
+    index = np.array([(5, 16, 16, 106, 30), (1, 16, 16, 0, 30)] * 4, np.int32)
+    rates = {"text_to_video": 1.0, "text_to_image": 1.0}
+    paper = layouts(levels=4, text_lengths=(16, 32, 64), stride=8)
+    loader = task_batches(
+        FakeSource(index), rates, paper, most_groups=2, stretches=16, rows=lambda n: 2, constants=lambda slots: {},
+        seed=0, num_threads=0,
+    )  # fmt: skip
+    shapes = {loader[step]["ids"].shape[1] for step in range(8)}
+    assert len(shapes) == 2 and all(length % 16 == 0 for length in shapes)
+    assert not loader[0]["valid"][:, -1].all()  # the last places of a row hold no token
+
+
 class FakeSource(TokenSource):
     """Records of nothing but zeros."""
 

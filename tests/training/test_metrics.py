@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from videopoet_jax.layers.objective import Mean
 from videopoet_jax.training.metrics import NonFinite, Reporter, Window, duration, keep_until, speed
 
 
@@ -23,6 +24,14 @@ def test_a_window_is_the_mean_since_the_last_one():
     window.add(5, {}, {"loss": jnp.float32(9)})
     assert window.take() == {"loss": 9.0}
     assert window.take() == {}
+
+
+def test_a_mean_counts_by_its_weight_and_nothing_is_left_out():
+    window = Window(0)
+    for total, weight in ((6.0, 2.0), (0.0, 0.0), (30.0, 6.0)):  # 3 nats at 2 tokens, none, 5 nats at 6
+        sound = Mean(jnp.float32(total), jnp.float32(weight))
+        window.add(1, {}, {"loss": jnp.float32(1), "sound": sound, "text": Mean(jnp.float32(0), jnp.float32(0))})
+    assert window.take() == {"loss": 1.0, "sound": 4.5}
 
 
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_model import MODEL, loader, loss_fn, new_state, optimizer
 
-from videopoet_jax.layers.objective import Aux
+from videopoet_jax.layers.objective import Aux, Mean
 from videopoet_jax.parallel import make_mesh
 from videopoet_jax.training.loop import to_devices
 from videopoet_jax.training.state import purpose_key
@@ -36,7 +36,8 @@ def weighted(params, extra, batch, keys):
     counts = batch["count"]
     error = jnp.sum((MODEL.apply({"params": params}, batch["x"]) - batch["y"]) ** 2, axis=-1)
     weight = jnp.sum(counts)
-    metrics = {"noise": jax.random.normal(keys("noise"))}
+    some = counts * (counts > 5)  # of a few rows, perhaps of none in a microbatch
+    metrics = {"noise": jax.random.normal(keys("noise")), "some": Mean(jnp.sum(some * error), jnp.sum(some))}
     return jnp.sum(counts * error) / weight, Aux(metrics, {"calls": extra["calls"] + 1}, batch["x"], weight)
 
 
@@ -62,6 +63,7 @@ def test_microbatches_make_the_gradient_of_the_whole_batch(sizes):
         np.testing.assert_array_equal(other_aux.outputs, batch["x"])  # what an adversary is shown, in its order
         assert int(other_aux.extra["calls"]) == int(aux.extra["calls"]) == 1  # a counter of steps
         assert float(other_aux.weight) == float(aux.weight)
+        np.testing.assert_allclose(other_aux.metrics["some"], aux.metrics["some"], rtol=1e-5)
 
 
 def test_microbatches_draw_different_noise_and_are_one_step():

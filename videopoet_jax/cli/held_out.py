@@ -34,7 +34,7 @@ class HeldOut:
         source: held-out token records.
         models: directory of the tokenizers and the text encoder that they were made with.
         loss_fn: of `lm.loss.make_loss`, with every text told.
-        batching: how `task_batches` lays records out: most_groups, constants.
+        batching: how `task_batches` lays records out: most_groups, stretches, constants.
     """
 
     def __init__(

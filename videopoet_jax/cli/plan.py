@@ -74,7 +74,8 @@ def table_of_training(figures: dict) -> list[str]:
     again = n["program_flops_per_chip"] / n["flops_per_chip"]
     return [
         f"{n['config']} on {n['chips']} chips ({n['topology']}, {n['slices']} slices), mesh {both['mesh']}",
-        f"  {n['parameters'] / 1e9:.2f} B parameters; {n['rows']:,} rows, {n['tokens']:,} tokens a step",
+        f"  {n['parameters'] / 1e9:.2f} B parameters; {n['rows']:,} rows, {n['tokens']:,} tokens a step; texts are "
+        f"embedded in the records (data.embeddings): a text encoder in the step comes on top",
         both["memory"],
         f"  operations    {n['flops_per_chip'] / 1e12:.1f} TFLOP a chip; the program does {again:.2f} times as many",
         both["collectives"],

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from videopoet_jax.cli.recipes_of_language import layouts_of
 from videopoet_jax.cli.train import optimizer_of
+from videopoet_jax.data import grouping
 from videopoet_jax.layers.attend import block_of
 from videopoet_jax.layers.objective import FROZEN
 from videopoet_jax.lm.flops import step_flops
@@ -43,19 +44,22 @@ def plan(config: ConfigDict, topology: str, slices: int, task: str) -> tuple[dic
     place = parse_topology(topology)
     mesh = make_mesh(devices_of(topology, slices), **config.mesh)
     layout, model = layout_of(config, task), PrefixLM(**config.model)
-    rows = config.data.tokens // layout.length if config.data.tokens else config.train.batch_size
-    shares = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rows < shares:
+    shares, parts = mesh.shape["data"] * mesh.shape["fsdp"], config.train.accumulate
+    length = grouping.stretched(layout.length, mesh.shape["sequence"])
+    rows = config.train.batch_size
+    if config.data.tokens:
+        rows = grouping.rows(config.data.tokens, length, shares * parts)
+    if rows % (shares * parts):
         raise ValueError(
-            f"{rows} rows of {layout.length:,} tokens on a mesh of {dict(mesh.shape)}: {shares} devices share them; "
-            f"raise train.batch_size or data.tokens, or enlarge mesh.tensor or mesh.sequence."
+            f"train.batch_size {rows} on a mesh of {dict(mesh.shape)} in {parts} microbatches: {shares} devices share "
+            f"the rows of each; give a multiple of {shares * parts}, or enlarge mesh.tensor or mesh.sequence."
         )
-    rows -= rows % shares
     start = time.perf_counter()
     compiled = compile_step(config, mesh, layout, rows)
     seconds = time.perf_counter() - start
     flops, text = step_flops(model, layout, rows), compiled.as_text()
-    share, density = shares_of_heads(config, layout, rows // shares), blocks_seen(layout.prefix_length, layout.length)
+    share = shares_of_heads(config, layout, rows // shares // parts, mesh.shape["sequence"])
+    density = blocks_seen(layout.prefix_length, layout.length)
     program = read_program(text, share, density)
     memory, chips, found = compiled.memory_analysis(), mesh.size, forecast(program, place)
     figures = {
@@ -64,6 +68,7 @@ def plan(config: ConfigDict, topology: str, slices: int, task: str) -> tuple[dic
         "chips": chips,
         "mesh": dict(mesh.shape),
         "task": task,
+        "text": "embedded",  # as records keep it with data.embeddings; a text encoder inside the step comes on top
         "rows": rows,
         "tokens": rows * layout.length,
         "parameters": sum(x.size for x in jax.tree.leaves(abstract_params(model))),
@@ -99,7 +104,7 @@ def abstract_params(model: PrefixLM) -> Any:
 
 def compile_step(config: ConfigDict, mesh: Mesh, layout: Layout, rows: int) -> jax.stages.Compiled:
     """The step of the training loop, compiled for the devices of `mesh`, with text embeddings kept in the records."""
-    length = -(-layout.length // mesh.shape["sequence"]) * mesh.shape["sequence"]
+    length = grouping.stretched(layout.length, mesh.shape["sequence"])
     slots, split = layout.text_length, batch_sharding(mesh)
 
     def of(dtype: Any, *sizes: int) -> jax.ShapeDtypeStruct:
@@ -121,20 +126,26 @@ def compile_step(config: ConfigDict, mesh: Mesh, layout: Layout, rows: int) -> j
         return compiled_step(step, mesh, state, batch)
 
 
-def shares_of_heads(config: ConfigDict, layout: Layout, rows: int) -> Callable[[str], float]:
-    """In how many of the chunks that logits are made of each head is used, by the name of its scope."""
-    size = positions_of_chunk(config.loss.chunk, rows, layout.length)
+def shares_of_heads(config: ConfigDict, layout: Layout, rows: int, stretches: int = 1) -> Callable[[str], float]:
+    """In how many of the chunks that logits are made of each head is used, by the name of its scope.
+
+    Args:
+        rows: of a device, in a microbatch.
+        stretches: `mesh.sequence`; all of them do what one needs (`lm.totals`).
+    """
+    length = grouping.stretched(layout.length, stretches) // stretches
+    size = positions_of_chunk(config.loss.chunk, rows, length)
     ids, tables = np.append(layout.ids[1:], 0), np.append(layout.tables[1:], -1)
     for segment in layout.segments:  # codes stand in the layout as <pad>; any of theirs will do
         if segment.kind == "audio":
             place = slice(max(0, segment.start - 1), segment.stop - 1)
             ids[place] = AUDIO_OFFSET + segment.level_of[segment.length - (place.stop - place.start) :] * AUDIO_CODES
     scored = np.arange(layout.length) >= layout.prefix_length - 1
-    chunks = -(-layout.length // size)
     shares = {}
     for head in heads(PrefixLM(**config.model)):
         used = np.asarray(head.belongs(ids, tables)) & scored
-        shares[f"score_{head.name}"] = np.mean([used[c * size : (c + 1) * size].any() for c in range(chunks)])
+        used = np.pad(used, (0, stretches * length - layout.length)).reshape(stretches, length).any(axis=0)
+        shares[f"score_{head.name}"] = np.mean([used[start : start + size].any() for start in range(0, length, size)])
     return lambda scope: next((share for name, share in shares.items() if name in scope), 1.0)
 
 

@@ -79,7 +79,7 @@ def language_model(config: ConfigDict) -> Recipe:
         none = {"text_embedding": np.zeros((slots, text_model.width), kept)} if kept else {}
         return empty_prompt(pieces, slots) | none
 
-    mixed = dict(most_groups=data.groups, constants=constants)
+    mixed = dict(most_groups=data.groups, stretches=config.mesh.sequence, constants=constants)
     rates, preview = rates_of(config), None
     check_text(rates, config.model.text_pieces, text_model.vocabulary)
     layouts = layouts_for(config, source)
@@ -147,7 +147,7 @@ def start_from(name: str, config: ConfigDict, digests: dict[str, str]) -> Any:
                 f"own; leave that task out."
             )
         return weights.load_huggingface(directory, PrefixLM(**config.model), jax.random.key(config.seed))
-    lm = LanguageModel.from_pretrained(directory)
+    lm = LanguageModel.open_pretrained(directory)  # float32, and what no device needs stays in the file
     for part, made_with in digests.items():
         if lm.tokenizers.get(part) != made_with:
             raise ValueError(

@@ -202,6 +202,7 @@ class Run:
 
         from videopoet_jax.layers.objective import ADVERSARY
         from videopoet_jax.parallel import initialize, place
+        from videopoet_jax.pretrained.tensors import Tensor
         from videopoet_jax.training.lora import init_adapters, with_base
         from videopoet_jax.training.state import create_state
         from videopoet_jax.training.step import make_train_step
@@ -217,7 +218,8 @@ class Run:
             )
         if self.start:
             params, extra = recipe.start(self.start)
-            params = place(jax.tree.map(np.asarray, params), recipe.init, self.mesh, self.start)
+            held = jax.tree.map(lambda x: x if isinstance(x, Tensor) else np.asarray(x), params)
+            params = place(held, recipe.init, self.mesh, self.start)
         else:
             params, extra = initialize(recipe.init, self.mesh, key), recipe.extra
         extra = dict(extra)

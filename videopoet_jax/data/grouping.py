@@ -67,6 +67,11 @@ def group(kinds: Sequence[Kind], most: int) -> list[Group]:
     return groups
 
 
+def stretched(length: int, parts: int) -> int:
+    """The length of rows that as many devices share, each an equal stretch: `268916, 16 → 268928`"""
+    return -(-length // parts) * parts
+
+
 def rows(tokens: int, length: int, multiple: int) -> int:
     """Rows of a batch of so many tokens, a multiple of what the devices share: `1308, 104, 4 → 12`
 

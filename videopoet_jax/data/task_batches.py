@@ -210,6 +210,7 @@ def task_batches(
     *,
     most_groups: int,
     packing: int = 0,
+    stretches: int = 1,
     rows: Callable[[int], int],
     constants: Callable[[int], Mapping[str, np.ndarray]],
     seed: int,
@@ -221,6 +222,7 @@ def task_batches(
         most_groups: shapes of batches that there may be.
         packing: tokens of a row that several sequences share, instead of groups; there are as many of a kind as groups
             of its very length would hold. 0: a sequence a row.
+        stretches: in how many equal parts devices share a row (`mesh.sequence`); rows are padded to whole ones.
         rows: length of rows → how many a batch has.
         constants: text slots → what every example has too, the empty prompt's pieces say.
         options: of `loader.mixture`.
@@ -234,6 +236,7 @@ def task_batches(
         return Stream(Examples(source, kind.records, make, damage, _told(kind.layout)), weight, name=name)
 
     if packing:
+        packing = grouping.stretched(packing, stretches)
         text_length = max(kind.layout.text_length for kind in kinds)
         weights = [kind.rate * rows(kind.layout.length) for kind in kinds]
         lengths = [kind.layout.length for kind in kinds]
@@ -246,7 +249,7 @@ def task_batches(
         blend = functools.partial(PackedRows, turn, packing)
         return mixture([Part(streams, 1.0, rows(packing), blend, name)], seed=seed, **options)
     parts = []
-    for length, text_length, members in _groups(kinds, most_groups):
+    for length, text_length, members in _groups(kinds, most_groups, stretches):
         streams = [stream(kind, kind.rate, length, text_length, f"of {length}") for kind in members]
         parts.append(Part(streams, sum(kind.rate for kind in members), rows(length), name=records))
     return mixture(parts, seed=seed, **options)
@@ -258,11 +261,11 @@ def _told(layout: Layout) -> str:
     return f"task {layout.task.name}, {grid.frames}×{grid.height}×{grid.width}"
 
 
-def _groups(kinds: Sequence[Kind], most_groups: int) -> Iterator[tuple[int, int, list[Kind]]]:
+def _groups(kinds: Sequence[Kind], most_groups: int, stretches: int) -> Iterator[tuple[int, int, list[Kind]]]:
     """(tokens, text slots, kinds) of each group."""
     for group in grouping.group([grouping.Kind(kind.layout.length, kind.rate) for kind in kinds], most_groups):
         members = [kinds[number] for number in group.kinds]
-        yield group.length, max(kind.layout.text_length for kind in members), members
+        yield grouping.stretched(group.length, stretches), max(kind.layout.text_length for kind in members), members
 
 
 def one_task_each(
@@ -271,6 +274,7 @@ def one_task_each(
     layouts: Layouts,
     *,
     most_groups: int,
+    stretches: int = 1,
     rows: int,
     constants: Callable[[int], Mapping[str, np.ndarray]],
 ) -> dict[str, Example]:
@@ -281,7 +285,7 @@ def one_task_each(
     """
     found: dict[str, tuple[float, Example]] = {}
     kinds = kinds_of(source.index, source.meta["keys"], rates, layouts)
-    for length, text_length, members in _groups(kinds, most_groups):
+    for length, text_length, members in _groups(kinds, most_groups, stretches):
         for kind in members:
             name, make = kind.layout.task.name, example_of(kind.layout, length, text_length, constants(text_length))
             if kind.rate > found.get(name, (0.0,))[0]:

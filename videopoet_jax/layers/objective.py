@@ -14,17 +14,27 @@ ADVERSARY = "adversary"
 FROZEN = "frozen"
 
 
+class Mean(NamedTuple):
+    """A mean over things of which a batch may have any number, none too: of several batches it is one over all."""
+
+    total: Array
+    weight: Array
+
+
+Metrics = dict[str, Array | Mean]
+
+
 class Aux(NamedTuple):
     """`loss_fn(params, extra, batch, keys) → (loss, Aux)`.
 
     Attributes:
-        metrics: scalars to log.
+        metrics: to log.
         extra: variables that no gradient trains (EMA codebooks, frozen encoders), as the next step shall find them.
         outputs: what an adversary is shown, such as `{"real": …, "fake": …}`, examples first; None without one.
         weight: how many things the loss is a mean over, where batches of one size may have more or fewer (tokens).
     """
 
-    metrics: dict[str, Array]
+    metrics: Metrics
     extra: Any
     outputs: Any = None
     weight: Any = 1.0

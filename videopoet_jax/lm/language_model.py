@@ -116,15 +116,15 @@ class LanguageModel:
 
     @classmethod
     def open_pretrained(cls, name_or_dir: str | os.PathLike, dtype: str | None = None) -> "LanguageModel":
-        """`from_pretrained` with the weights left in their files: to save it elsewhere, not to generate."""
+        """`from_pretrained` with the weights left in their files, as float32: to save or train it, not to generate."""
         directory = resolve(name_or_dir, PART)
-        lm = cls._open(directory, compute_dtype(dtype), None, 1, None)
+        lm = cls._open(directory, compute_dtype(dtype), None, 1, "float32")
         check_fits(lm.params, functools.partial(init_params, lm.model), directory)
         return lm
 
     @classmethod
-    def _open(cls, directory: Path, dtype: str, mesh: Mesh | None, bucket: int, held: str | None) -> "LanguageModel":
-        """The weights in their files, to be read as `held` (None: as they are)."""
+    def _open(cls, directory: Path, dtype: str, mesh: Mesh | None, bucket: int, held: str) -> "LanguageModel":
+        """The weights in their files, to be read as `held`."""
         config = EARLIER | read_config(directory, MODEL_TYPE, {*FIELDS, DIGESTS}, optional=EARLIER)
         digests = config.pop(DIGESTS)
         config["dtype"] = dtype

@@ -10,14 +10,14 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
-from videopoet_jax.layers.objective import FROZEN, Aux
+from videopoet_jax.layers.objective import FROZEN, Aux, Mean
 from videopoet_jax.lm.heads import Totals
 from videopoet_jax.lm.totals import token_sums
 from videopoet_jax.lm.transformer import Batch, PrefixLM, whole_sequence
 
 
-def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Float[Array, ""]]:
-    """`loss_video, loss_audio, loss_special` in nats a token, `bits_per_token`, `accuracy_…`; absent tokens give 0.
+def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Mean]:
+    """`loss_video, loss_audio, loss_special` in nats a token, `bits_per_token`, `accuracy_…`, of the tokens there are.
 
     With several RVQ levels `loss_audio_0`, … stand beside `loss_audio`.
     """
@@ -28,9 +28,9 @@ def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Float[Array, ""]]:
     metrics = {}
     for name, members in groups.items():
         t = jax.tree.map(lambda *values: sum(values), *members)
-        count = jnp.maximum(t.weight, 1e-6)
-        metrics |= {f"loss_{name}": t.nll / count, f"accuracy_{name}": t.correct / count}
-    metrics["bits_per_token"] = metrics.pop("loss_all") / jnp.log(2.0)
+        metrics |= {f"loss_{name}": Mean(t.nll, t.weight), f"accuracy_{name}": Mean(t.correct, t.weight)}
+    nats, tokens = metrics.pop("loss_all")
+    metrics["bits_per_token"] = Mean(nats / jnp.log(2.0), tokens)
     metrics["accuracy"] = metrics.pop("accuracy_all")
     return metrics
 

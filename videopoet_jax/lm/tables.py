@@ -107,7 +107,8 @@ class InputTables(nn.Module):
 
         def rows(index: Array, which: int, rows_of: Array) -> Array:
             # Clipped: a `<pad>` that stands where a code will be written must not bring NaN ("fill") into the sequence.
-            return jnp.take(rows_of.astype(self.dtype), jnp.where(table == which, index, 0), axis=0, mode="clip")
+            # Cast after, so that slopes add up in float32: in bfloat16 a sum of ones ends at 256.
+            return jnp.take(rows_of, jnp.where(table == which, index, 0), axis=0, mode="clip").astype(self.dtype)
 
         factors = split_factors(ids - VISUAL_OFFSET, each, self.visual_factors)
         visual = sum(rows(factors[..., j], VISUAL, tables["visual"][j]) for j in range(self.visual_factors))

@@ -74,8 +74,11 @@ class Slice(NamedTuple):
 
     def _axes(self, members: int) -> list[tuple[int, bool]]:
         """(chips, whether they are a ring) of the torus's axes that a group of `members` uses: all, where it is the
-        slice, else one."""
-        axes = [(size, size % self.chip.wraps == 0) for size in self.shape if size > 1]
+        slice, else one. In three dimensions rings close between whole cubes, so all axes or none are closed."""
+        closed = [size % self.chip.wraps == 0 for size in self.shape]
+        if len(self.shape) == 3:
+            closed = [all(closed)] * 3
+        axes = [(size, ring) for size, ring in zip(self.shape, closed, strict=True) if size > 1]
         return axes if members >= self.chips else axes[:1]
 
     def link_bandwidth(self, members: int) -> float:

@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from videopoet_jax.layers.objective import Metrics
 from videopoet_jax.parallel import replicated
 from videopoet_jax.training.folders import Folder
 from videopoet_jax.training.state import TrainState
@@ -103,7 +104,7 @@ class CompiledStep:
         self._say = say
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
 
-    def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+    def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         """The next state and this step's metrics; nothing waits for the devices."""
         if signature(batch) not in self._compiled:
             self.prepare(state, [batch])

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from videopoet_jax.layers.objective import Mean, Metrics
+
 
 def steps_in_flight() -> int:
     """Steps that the host may run ahead of the devices, so that none is waited for.
@@ -32,7 +34,7 @@ class Pending(NamedTuple):
 
     step: int
     ids: dict[str, np.ndarray]
-    metrics: dict[str, jax.Array]
+    metrics: Metrics
 
 
 class Window:
@@ -41,9 +43,9 @@ class Window:
     def __init__(self, in_flight: int) -> None:
         self._in_flight = in_flight
         self._pending: deque[Pending] = deque()
-        self._values: dict[str, list[float]] = {}
+        self._values: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, step: int, ids: dict[str, np.ndarray], metrics: dict[str, jax.Array]) -> None:
+    def add(self, step: int, ids: dict[str, np.ndarray], metrics: Metrics) -> None:
         """Notes a step that was just started, and reads the one started `in_flight` steps before."""
         self._pending.append(Pending(step, ids, metrics))
         while len(self._pending) > self._in_flight:
@@ -55,13 +57,19 @@ class Window:
             self._read(self._pending.popleft())
 
     def take(self) -> dict[str, float]:
-        """The mean of every metric over the steps since the last call; waits for the last of them."""
+        """The mean of every metric over the steps since the last call; waits for the last of them.
+
+        A `Mean` counts by its weight, and where nothing was there it is left out.
+        """
         self.drain()
         values, self._values = self._values, {}
-        return {name: float(np.mean(list_)) for name, list_ in values.items()}
+        sums = {name: np.sum(pairs, axis=0) for name, pairs in values.items()}
+        return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}
 
     def _read(self, pending: Pending) -> None:
-        values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
+        told = jax.device_get(pending.metrics)
+        pairs = {name: value if isinstance(value, Mean) else (value, 1.0) for name, value in told.items()}
+        values = {name: float(total / weight) if weight else 0.0 for name, (total, weight) in pairs.items()}
         if not all(np.isfinite(value) for name, value in values.items() if name.endswith(("loss", "grad_norm"))):
             ids = {name: list_.tolist() for name, list_ in pending.ids.items()}
             raise NonFinite(
@@ -69,8 +77,8 @@ class Window:
                 f"must be finite (so must those of an adversary); lower the learning rate or look at these examples. "
                 f"Nothing of it was saved."
             )
-        for name, value in values.items():
-            self._values.setdefault(name, []).append(value)
+        for name, pair in pairs.items():
+            self._values.setdefault(name, []).append(tuple(map(float, pair)))
 
 
 def duration(seconds: float) -> str:

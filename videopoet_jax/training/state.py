@@ -146,7 +146,14 @@ def create_state(
             step reuses their memory.
         extra: other variables the loss function reads or updates; None for none.
         ema: keep a moving average of the parameters (`make_train_step(..., ema_decay=…)` then updates it).
+
+    Raises:
+        TypeError: parameters in half precision, to which small steps would add nothing.
     """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise TypeError(f"parameter {name} of {leaf.dtype}: what trains must be float32; read the weights as such.")
     params = _on_mesh(params, mesh)
     with jax.set_mesh(mesh):
         opt_state = jax.jit(optimizer.init, out_shardings=_optimizer_shardings(optimizer, params, mesh))(params)

@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from videopoet_jax.layers.objective import ADVERSARY, FROZEN, Aux, from_step
+from videopoet_jax.layers.objective import ADVERSARY, FROZEN, Aux, Mean, Metrics, from_step
 from videopoet_jax.parallel import constrain
 from videopoet_jax.training.state import TrainState, purpose_key
 
 PyTree = Any
 LossFn = Callable[..., tuple[jax.Array, Any]]
-TrainStep = Callable[[TrainState, PyTree], tuple[TrainState, dict[str, jax.Array]]]
+TrainStep = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 
 
 class Adversary(NamedTuple):
@@ -68,7 +68,7 @@ def make_train_step(
     """
     grad_fn = accumulated(jax.value_and_grad(loss_fn, has_aux=True), accumulate)
 
-    def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         keys = functools.partial(purpose_key, state.key, step=state.step)
         (loss, aux), grads = grad_fn(state.params, state.extra, batch, keys)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -139,7 +139,7 @@ def accumulated(grad_fn: Callable, parts: int) -> Callable:
         parted = (jnp.arange(parts), jax.tree.map(split, batch))
         (sums, now), (weights, means, outputs) = jax.lax.scan(one, (zeros, moving), parted)
         shares = weights / jnp.maximum(jnp.sum(weights), 1e-6)
-        means = jax.tree.map(lambda values: jnp.sum(shares * values), means)
+        means = jax.tree.map(lambda x: together(x, shares), means, is_leaf=lambda x: isinstance(x, Mean))
         grads = jax.tree.map(lambda s: s / jnp.maximum(jnp.sum(weights), 1e-6), sums)
         aux = Aux(means["metrics"], {**now, **still}, jax.tree.map(whole, outputs), jnp.sum(weights))
         return (means["loss"], aux), grads
@@ -147,16 +147,23 @@ def accumulated(grad_fn: Callable, parts: int) -> Callable:
     return all_parts
 
 
+def together(values: jax.Array | Mean, shares: jax.Array) -> jax.Array | Mean:
+    """Of a value in each microbatch, its mean by their shares; a `Mean` knows its own."""
+    if isinstance(values, Mean):
+        return Mean(jnp.sum(values.total), jnp.sum(values.weight))
+    return jnp.sum(shares * values)
+
+
 def train_adversary(
     adversary: Adversary, state: TrainState, outputs: PyTree, step: Int[jax.Array, ""]
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, Metrics]:
     """The adversary's next state, `outputs` shown to it, and its metrics; before it starts the same state and zeros."""
 
-    def learn(state: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+    def learn(state: TrainState, outputs: PyTree) -> tuple[TrainState, Metrics]:
         state, metrics = adversary.train_step(state, outputs)
         return state, {f"{ADVERSARY}_{name}": value for name, value in metrics.items()}
 
-    def wait(state: TrainState, outputs: PyTree) -> tuple[TrainState, dict[str, jax.Array]]:
+    def wait(state: TrainState, outputs: PyTree) -> tuple[TrainState, Metrics]:
         _, metrics = jax.eval_shape(learn, state, outputs)
         return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
 
