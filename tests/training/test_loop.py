@@ -19,7 +19,7 @@ from videopoet_jax.training.agreement import changes, plain
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.loop import to_devices
 from videopoet_jax.training.meter import Work
-from videopoet_jax.training.metrics import NonFinite
+from videopoet_jax.training.nonfinite import NonFinite
 from videopoet_jax.training.profile import parse_steps
 
 
@@ -161,6 +161,46 @@ def test_a_step_that_is_not_finite_stops_the_run_names_its_examples_and_saves_no
         train(tmp_path, 8, batches=loader(source=Points(broken=(broken,))), checkpoint_every=2)
     with Checkpoints(tmp_path, max_to_keep=2) as checkpoints:
         assert checkpoints.latest() == 4
+
+
+def fresh(indices, **kwargs):
+    """Batches whose examples at these places of the run are NaN."""
+    order = [batch["example"].tolist() for batch in (loader()[n] for n in range(8))]
+    return loader(source=Points(broken=[order[place][3] for place in indices]), **kwargs)
+
+
+def test_a_step_that_is_not_finite_is_skipped_when_told_to(tmp_path, capsys):
+    """It changes nothing but the count of steps: no moment, no average, no variable."""
+    whole = train(tmp_path / "whole", 8, batches=fresh([5]), non_finite="skip", checkpoint_every=2)
+    assert "skipped, 1 of 10 at most: step 6: loss nan" in capsys.readouterr().err
+    assert int(whole.step) == 8 and int(whole.extra["calls"]) == 7
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((whole.params, whole.opt_state)))
+    train(tmp_path / "parts", 6, batches=fresh([5]), non_finite="skip", checkpoint_every=2)
+    assert_same_bits(whole, train(tmp_path / "parts", 8, batches=fresh([5]), non_finite="skip", checkpoint_every=2))
+
+
+def test_a_run_rolls_back_and_passes_over_what_it_read_when_told_to(tmp_path, capsys):
+    seen = []
+
+    class Noted:
+        def __init__(self, batches):
+            self._batches = batches
+            self.get_state, self.set_state, self.ahead = batches.get_state, batches.set_state, batches.ahead
+
+        def __next__(self):
+            seen.append(self.get_state()["next_batch"])
+            return next(self._batches)
+
+    state = train(tmp_path, 7, batches=Noted(fresh([5])), non_finite="roll-back", checkpoint_every=2, log_every=1)
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7, 8]  # step 6 was batch 5; after the checkpoint of step 4 came batch 6
+    told = capsys.readouterr().err
+    assert "rolled back, 1 of 10 times at most: step 6: loss nan" in told and "resuming after step 4" in told
+    assert int(state.step) == 7 and [row["step"] for row in lines(tmp_path)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_run_that_has_saved_nothing_cannot_roll_back(tmp_path):
+    with pytest.raises(NonFinite, match="step 2"):
+        train(tmp_path, 8, batches=fresh([1]), non_finite="roll-back")
 
 
 def test_metrics_of_a_line_cut_short_by_a_kill_are_dropped(tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from videopoet_jax.layers.objective import Mean
-from videopoet_jax.training.metrics import NonFinite, Reporter, Window, duration, keep_until, speed
+from videopoet_jax.training.metrics import Reporter, Window, duration, keep_until, speed
+from videopoet_jax.training.nonfinite import MOST, SKIPPED, NonFinite
 
 
 def test_durations_and_speeds_are_words():
@@ -47,6 +48,19 @@ def test_what_is_not_finite_raises_with_the_examples(name, value):
 def test_without_steps_in_flight_a_bad_one_is_told_at_once():
     with pytest.raises(NonFinite, match="step 7"):
         Window(0).add(7, {}, {"loss": jnp.float32(np.nan)})
+
+
+def test_skipped_steps_are_told_left_out_of_the_mean_and_bounded():
+    said = []
+    window = Window(0, said.append)
+    window.add(1, {}, {"loss": jnp.float32(1), SKIPPED: jnp.float32(0)})
+    bad = {"loss": jnp.float32(np.nan), SKIPPED: jnp.float32(1)}
+    for step in range(MOST):
+        window.add(2 + step, {"example": np.array([step])}, bad)
+    assert window.take() == {"loss": 1.0}
+    assert len(said) == MOST and "skipped, 2 of 10 at most: step 3: loss nan" in said[1] and "[1]" in said[1]
+    with pytest.raises(NonFinite, match="step 12"):
+        window.add(12, {}, bad)
 
 
 def test_lines_past_the_step_are_dropped(tmp_path):

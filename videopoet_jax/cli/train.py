@@ -11,6 +11,7 @@ import click
 
 from videopoet_jax.cli.targets import Place
 
+POLICIES = ("abort", "skip", "roll-back")  # of training.nonfinite, which imports JAX
 TRIALS = 3  # steps that are timed
 LEAST_STEPS = 10
 NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora")
@@ -35,6 +36,9 @@ NEEDS = ("model_type", "model", "data", "train", "train.accumulate", "train.lora
               help="Steps between pictures of held-out examples.")  # fmt: skip
 @click.option("--profile", metavar="FIRST:END",
               help="Trace these steps into WORKDIR/profile; SIGUSR1 traces the next 5 of a process.")  # fmt: skip
+@click.option("--non-finite", type=click.Choice(POLICIES), default=POLICIES[0], show_default=True,
+              help="At a loss or gradient that is NaN or infinite: end; skip the step; or go on from the newest "
+              "checkpoint, with later data. At most 10 times.")  # fmt: skip
 @click.option("--distributed", is_flag=True, help="One of several processes, of a TPU pod or a Slurm job, say.")
 @click.option("--dry-run", is_flag=True, help="Check the options and the config, and train nothing.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
@@ -289,6 +293,7 @@ class Run:
         checkpoint_every: int,
         log_every: int,
         profile: range = range(0),
+        non_finite: str = POLICIES[0],
     ):
         """Runs the loop in `workdir` (a path or a `Workdir`); pictures of held-out examples go to its `pictures`."""
         import jax
@@ -329,6 +334,7 @@ class Run:
             evaluate=preview if self.recipe.preview else None,
             work=self.recipe.work,
             profile=profile,
+            non_finite=non_finite,
             config=self.config,
         )
 

@@ -14,7 +14,7 @@ _HOME = {
     "Adversary": "step",
     "CheckpointError": "manifest",
     "Checkpoints": "checkpoint",
-    "NonFinite": "metrics",
+    "NonFinite": "nonfinite",
     "Stopped": "signals",
     "TrainState": "state",
     "apply_adapters": "lora",

@@ -21,6 +21,7 @@ from videopoet_jax.training.folders import Folder, Workdir
 from videopoet_jax.training.lock import sole_run
 from videopoet_jax.training.meter import Meter, Work
 from videopoet_jax.training.metrics import Reporter, Window, steps_in_flight
+from videopoet_jax.training.nonfinite import ABORT, MOST, ROLL_BACK, SKIP, NonFinite, skipping
 from videopoet_jax.training.profile import Profiler
 from videopoet_jax.training.signals import Stopped, StopSignal
 from videopoet_jax.training.state import TrainState
@@ -126,6 +127,7 @@ def fit(
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     work: Callable[[dict], Work] | None = None,
     profile: range = range(0),
+    non_finite: str = ABORT,
     config: Any = None,
     max_to_keep: int = 2,
     fallback: bool = False,
@@ -140,13 +142,14 @@ def fit(
         evaluate: `state → metrics`, called every `evaluate_every` steps and at the end; stored as `eval/…`.
         work: `a process's rows → Work`, for tokens a second, padding and MFU (`training.meter`).
         profile: steps to trace; SIGUSR1 traces the next few at any time (`training.profile`).
+        non_finite: what to do at a loss or gradient that is NaN or infinite, of `nonfinite.POLICIES`.
         config: a ConfigDict or anything JSON holds; saved with every checkpoint, changes are told when resuming.
         max_to_keep: how many checkpoints stay on disk.
         fallback: if the newest checkpoint is damaged, go on from the one before instead of refusing.
         compiler_options: XLA's options for the step; a run must keep them to go on bit for bit.
 
     Raises:
-        NonFinite: a loss or gradient norm is NaN or infinite; the last checkpoint stands.
+        NonFinite: a loss or gradient norm is NaN or infinite, once or too often; the last checkpoint stands.
         CheckpointError: a checkpoint could not be written, or the one to resume from is damaged.
         Occupied: another run trains in `workdir`.
         Stopped: SIGTERM or Ctrl-C came, and the step is saved (exit code 75).
@@ -163,33 +166,47 @@ def fit(
         config = plain(config)
         state, first = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
         report.begin(first)
-        compiled = CompiledStep(train_step, mesh, report.say, compiler_options)
+        guarded = skipping(train_step) if non_finite == SKIP else train_step
+        compiled = CompiledStep(guarded, mesh, report.say, compiler_options)
         compiled.prepare(state, [on_devices(split_ids(batch)[0], mesh) for batch in batches.ahead(steps - first)])
-        window, meter = Window(steps_in_flight()), Meter(mesh, work)
+        window, meter = Window(steps_in_flight(), report.say), Meter(mesh, work)
 
-        for step in range(first + 1, steps + 1):
-            rows, ids = next_rows(batches, step)
-            with profiler.step(step, window.drain):
-                state, metrics = compiled(state, to_devices(rows, mesh))
-            window.add(step, ids, metrics)
-            meter.add(rows)
-            if step == first + 1:
-                window.drain()
-                report.restart_clock(step)
-                meter.restart()
-            stopping = stop.requested()
-            if step % log_every == 0 or step == steps:
-                report.progress(step, {**window.take(), **meter.take()})
-            if step % checkpoint_every == 0 or step == steps or stopping:
-                window.drain()  # a state that is not finite is never saved
-                with meter.paused():
-                    checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
-                    run.push()
-            if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
-                window.drain()
-                with meter.paused():
-                    report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
-                    run.push()
+        step, rolled_back, stopping = first, 0, False
+        while step < steps:
+            step += 1
+            try:
+                rows, ids = next_rows(batches, step)
+                with profiler.step(step, window.drain):
+                    state, metrics = compiled(state, to_devices(rows, mesh))
+                window.add(step, ids, metrics)
+                meter.add(rows)
+                if step == first + 1:
+                    window.drain()
+                    report.restart_clock(step)
+                    meter.restart()
+                stopping = stop.requested()
+                if step % log_every == 0 or step == steps:
+                    report.progress(step, {**window.take(), **meter.take()})
+                if step % checkpoint_every == 0 or step == steps or stopping:
+                    window.drain()  # a state that is not finite is never saved
+                    with meter.paused():
+                        checkpoints.save(step, without_frozen(state), loader_state=batches.get_state(), config=config)
+                        run.push()
+                if evaluate is not None and (step == steps or (evaluate_every and step % evaluate_every == 0)):
+                    window.drain()
+                    with meter.paused():
+                        report.store(step, {f"eval/{name}": value for name, value in evaluate(state).items()})
+                        run.push()
+            except NonFinite as error:
+                rolled_back += 1
+                if non_finite != ROLL_BACK or rolled_back > MOST or checkpoints.latest() is None:
+                    raise
+                report.say(f"rolled back, {rolled_back} of {MOST} times at most: {error}")
+                read = batches.get_state()
+                state, step = resume(checkpoints, state, batches, config, fallback=fallback, say=report.say)
+                batches.set_state(read)  # what it has seen since the checkpoint is passed over
+                report.rewind(step)
+                window = Window(steps_in_flight(), report.say)
             checkpoints.check()
             if stopping:
                 checkpoints.wait()

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from videopoet_jax.layers.objective import Mean, Metrics
+from videopoet_jax.training.nonfinite import MOST, SKIPPED, NonFinite, decisive, told
 
 
 def steps_in_flight() -> int:
@@ -25,10 +27,6 @@ def steps_in_flight() -> int:
     return 0 if jax.default_backend() == "cpu" else 2
 
 
-class NonFinite(RuntimeError):
-    """The loss or a gradient became NaN or infinite; nothing after the last checkpoint was saved."""
-
-
 class Pending(NamedTuple):
     """A step whose metrics are still on the devices."""
 
@@ -38,10 +36,10 @@ class Pending(NamedTuple):
 
 
 class Window:
-    """Metrics since the last progress line, read from the devices a few steps late."""
+    """Metrics since the last progress line, read from the devices a few steps late; `say` tells of skipped steps."""
 
-    def __init__(self, in_flight: int) -> None:
-        self._in_flight = in_flight
+    def __init__(self, in_flight: int, say: Callable[[str], None] = print) -> None:
+        self._in_flight, self._say, self._skipped = in_flight, say, 0
         self._pending: deque[Pending] = deque()
         self._values: dict[str, list[tuple[float, float]]] = {}
 
@@ -67,18 +65,19 @@ class Window:
         return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}
 
     def _read(self, pending: Pending) -> None:
-        told = jax.device_get(pending.metrics)
-        pairs = {name: value if isinstance(value, Mean) else (value, 1.0) for name, value in told.items()}
+        found = jax.device_get(pending.metrics)
+        pairs = {name: value if isinstance(value, Mean) else (value, 1.0) for name, value in found.items()}
         values = {name: float(total / weight) if weight else 0.0 for name, (total, weight) in pairs.items()}
-        if not all(np.isfinite(value) for name, value in values.items() if name.endswith(("loss", "grad_norm"))):
-            ids = {name: list_.tolist() for name, list_ in pending.ids.items()}
-            raise NonFinite(
-                f"step {pending.step}: loss {values['loss']}, gradient norm {values.get('grad_norm')}, batch {ids}: "
-                f"must be finite (so must those of an adversary); lower the learning rate or look at these examples. "
-                f"Nothing of it was saved."
-            )
-        for name, pair in pairs.items():
-            self._values.setdefault(name, []).append(tuple(map(float, pair)))
+        skipped = values.pop(SKIPPED, 0.0)
+        if not all(np.isfinite(value) for value in decisive(values).values()):
+            self._skipped += 1
+            text = told(pending.step, values, pending.ids)
+            if not skipped or self._skipped > MOST:
+                raise NonFinite(text)
+            self._say(f"skipped, {self._skipped} of {MOST} at most: {text}")
+            return
+        for name in values:
+            self._values.setdefault(name, []).append(tuple(map(float, pairs[name])))
 
 
 def duration(seconds: float) -> str:
@@ -123,10 +122,18 @@ class Reporter:
         from tensorboardX import SummaryWriter  # here: slow to import, and needed on one process only
 
         self._workdir.mkdir(parents=True, exist_ok=True)
+        self.rewind(step)
+        self._board = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step or None, flush_secs=30)
+
+    def rewind(self, step: int) -> None:
+        """Metrics of steps past this one are written anew."""
+        if self._silent:
+            return
+        if self._file is not None:
+            self._file.close()
         path = self._workdir / "metrics.jsonl"
         keep_until(path, step)
         self._file = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step or None, flush_secs=30)
 
     def say(self, text: str) -> None:
         """One line on stderr, above the progress line."""
