@@ -33,7 +33,7 @@ def here():
 
 
 class Batches:
-    """The tiny model's; before the fourth something happens in process 1."""
+    """The tiny model's; before the fourth something happens in process 1, or in the first."""
 
     def __init__(self):
         self.loader = tiny_model.loader()
@@ -42,7 +42,7 @@ class Batches:
     def __next__(self):
         if self.loader.get_state()["next_batch"] == 3:
             here()
-            if NUMBER == 1:
+            if NUMBER == (0 if FAULT == "kill the first" else 1):
                 self.happen()
         return next(self.loader)
 
@@ -54,7 +54,7 @@ class Batches:
                 time.sleep(600)
             case "raise":
                 raise RuntimeError("a fault of this host")
-            case "kill":
+            case "kill" | "kill the first":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "freeze":
                 os.kill(os.getpid(), signal.SIGSTOP)

@@ -141,16 +141,17 @@ def test_a_second_sigterm_ends_a_process_at_once_and_the_other_soon(tmp_path, fa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["raise", "kill", "freeze"])
+@pytest.mark.parametrize("fault", ["raise", "kill", "kill the first", "freeze"])
 def test_whoever_is_left_ends_too(tmp_path, fault):
     processes = start(tmp_path, 10_000, fault)
-    until(processes, tmp_path / "here-1")
+    lost, left = (0, 1) if fault == "kill the first" else (1, 0)  # the first one is whom the others ask for each other
+    until(processes, tmp_path / f"here-{lost}")
     if fault != "freeze":
-        processes[1].wait(timeout=PATIENCE)
-    assert processes[0].wait(timeout=HEARTBEAT + 10) != 0
-    processes[1].kill()
+        processes[lost].wait(timeout=PATIENCE)
+    assert processes[left].wait(timeout=HEARTBEAT + 10) != 0
+    processes[lost].kill()
     codes, said = end(processes)
-    assert codes[1] == (FAILED if fault == "raise" else -signal.SIGKILL)
+    assert codes[lost] == (FAILED if fault == "raise" else -signal.SIGKILL)
     if fault == "raise":  # its traceback is the last it says
         assert said[1].endswith("RuntimeError: a fault of this host\n") and "Traceback" in said[1]
 
