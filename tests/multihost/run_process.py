@@ -42,7 +42,7 @@ class Batches:
     def __next__(self):
         if self.loader.get_state()["next_batch"] == 3:
             here()
-            if NUMBER == (0 if FAULT == "kill the first" else 1):
+            if (0 if FAULT == "kill the first" else 1) == NUMBER:
                 self.happen()
         return next(self.loader)
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videopoet_jax.layers.objective import Metrics
 from videopoet_jax.training.state import TrainState
 from videopoet_jax.training.step import TrainStep
 
@@ -34,7 +35,7 @@ def decisive(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def skipping(train_step: TrainStep) -> TrainStep:
     """`train_step`, which leaves the state as it is, its count of steps aside, where what is decisive is not finite."""
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         new, metrics = train_step(state, batch)
         fine = jnp.all(jnp.isfinite(jnp.stack([jnp.float32(value) for value in decisive(metrics).values()])))
         kept = jax.tree.map(lambda after, before: jnp.where(fine, after, before), new, state)
