@@ -15,6 +15,7 @@ from videopoet_jax.data.loader import Loader
 from videopoet_jax.training.meter import Work
 
 PyTree = Any
+DTYPES = ("float32", "bfloat16", "float16")  # of the computation
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def recipe_for(config: ConfigDict, workdir: Path) -> Recipe:
     from videopoet_jax.cli import recipes_of_language as language
     from videopoet_jax.cli import recipes_of_tokenizers as tokenizers
 
+    for part in ("model", "loss"):
+        if (dtype := config.get(part, {}).get("dtype", DTYPES[0])) not in DTYPES:
+            raise ValueError(f"{part}.dtype {dtype!r}: unknown; use {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
     match config.model_type:
         case "videopoet_video_tokenizer":
             return tokenizers.video_tokenizer(config)
