@@ -48,12 +48,17 @@ def test_rows_and_columns_of_factored_moments_lie_as_their_dimensions_do():
     mesh = make_mesh(data=2, fsdp=2, tensor=2)
     numbers = dict(learning_rate=1e-3, b1=0.0, b2=0.99, eps=1e-8, weight_decay=0.0, clip_norm=1.0)
     optimizer, sharding = make_optimizer(name="adafactor", **numbers), NamedSharding(mesh, P(None, "fsdp", "tensor"))
-    params = {"gate": jax.device_put(np.ones((3, 128, 256), np.float32), sharding), "b": jnp.ones(5)}
+    shapes = {"gate": (3, 128, 256), "square": (3, 128, 128), "wide": (3, 256, 128)}
+    params = {name: jax.device_put(np.ones(shape, np.float32), sharding) for name, shape in shapes.items()}
+    params["b"] = jnp.ones(5)
     state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(0))
     leaves = jax.tree.leaves(state.opt_state, is_leaf=lambda s: hasattr(s, "v_row"))
     factored = next(s for s in leaves if hasattr(s, "v_row"))
-    assert factored.v_row["gate"].sharding.spec == P(None, "fsdp")
-    assert factored.v_col["gate"].sharding.spec == P(None, "tensor")
+    for name in ("gate", "square"):
+        assert factored.v_row[name].sharding.spec == P(None, "fsdp")
+        assert factored.v_col[name].sharding.spec == P(None, "tensor")
+    assert factored.v_row["wide"].sharding.spec == P(None, "tensor")  # Optax's rows are means over the largest
+    assert factored.v_col["wide"].sharding.spec == P(None, "fsdp")
     assert factored.v["b"].sharding.is_fully_replicated and factored.v["gate"].shape == (1,)
     grads = jax.tree.map(jnp.ones_like, state.params)
     with jax.set_mesh(mesh):

@@ -4,6 +4,7 @@ state = create_state(params, optimizer, mesh=mesh, key=jax.random.key(seed), ema
 key = purpose_key(state.key, "mask", state.step)      # the same key whenever step 7 asks for "mask"
 """
 
+import dataclasses
 import zlib
 from typing import Any
 
@@ -66,6 +67,14 @@ def _on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(place, tree)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Moment:
+    """A leaf of an optimizer's state: its shape, and the fields of named tuples that lead to it."""
+
+    shape: tuple[int, ...]
+    names: set[str | None]
+
+
 def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree, mesh: Mesh) -> PyTree:
     """The shardings of the optimizer's state: a moment of a parameter's shape lies as the parameter does, and one that
     lacks a dimension (Adafactor's rows and columns) lies so in the others.
@@ -77,30 +86,39 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     def masked(moment: Any) -> bool:  # where an optimizer of several kinds leaves a parameter to another kind
         return isinstance(moment, optax.MaskedNode)
 
+    def named(path: tuple, moment: Any) -> Any:
+        return moment if masked(moment) else _Moment(moment.shape, {getattr(entry, "name", None) for entry in path})
+
     def like(moment: Any, param: jax.Array) -> Any:
         if masked(moment):
             return moment
         if moment.shape == param.shape:
             return param.sharding
-        return _without_a_dimension(param, moment.shape) or whole
+        return _without_a_dimension(param, moment) or whole
 
+    moments = jax.eval_shape(optimizer.init, params)
     return optax.tree_utils.tree_map_params(
         optimizer,
         like,
-        jax.eval_shape(optimizer.init, params),
+        jax.tree_util.tree_map_with_path(named, moments, is_leaf=masked),
         params,
         transform_non_params=lambda _: whole,
         is_leaf=masked,
     )
 
 
-def _without_a_dimension(param: jax.Array, shape: tuple[int, ...]) -> NamedSharding | None:
-    """Where the mean of `param` over a dimension lies: [fsdp 8, tensor 4], shape [4] → [tensor 4]; None of no such."""
+def _without_a_dimension(param: jax.Array, moment: _Moment) -> NamedSharding | None:
+    """Where a factor of Adafactor's second moment lies: [fsdp 8, tensor 8], v_col [8] → [tensor 8]; None of no factor.
+
+    As Optax chooses: of the two largest dimensions, by `argsort`, rows are means over the last, columns over the other.
+    """
+    if not moment.names & {"v_row", "v_col"} or param.ndim < 2:
+        return None
+    i = int(np.argsort(param.shape)[-1 if "v_row" in moment.names else -2])
+    if (*param.shape[:i], *param.shape[i + 1 :]) != moment.shape:  # too small to be factored
+        return None
     spec = (*param.sharding.spec, *[None] * (param.ndim - len(param.sharding.spec)))
-    for i in range(param.ndim):
-        if (*param.shape[:i], *param.shape[i + 1 :]) == shape:
-            return NamedSharding(param.sharding.mesh, PartitionSpec(*spec[:i], *spec[i + 1 :]))
-    return None
+    return NamedSharding(param.sharding.mesh, PartitionSpec(*spec[:i], *spec[i + 1 :]))
 
 
 def abstract_state(
