@@ -11,11 +11,14 @@
 #
 # Asks for the slice, waits for it, copies this checkout to all workers, installs, starts, and follows the first one's
 # words. If the slice is preempted, it asks for another one, and the run goes on. Ctrl-C leaves the run alone; the same
-# command follows it again. POLL=SECONDS (30) is how often it looks.
+# command follows it again. Nothing is started anew unless the first worker says that the run has ended, or is not there:
+# where it does not answer, it is asked 6 times, after ever longer waits, and then left as it is. POLL=SECONDS (30) is how
+# often it looks.
 # shellcheck shell=bash disable=SC2034,SC2154
 VALUES=" --topology --slices --zone --project --share --name --restarts " FLAGS=" --spot --reserved --delete "
 HANDED_ON="--gcloud"
 FOLDER=videopoet_jax # in each worker's home
+ASKED=6              # times, before a worker that does not answer is given up
 
 check() {
     local asked word
@@ -50,11 +53,38 @@ state() { # ACTIVE, WAITING_FOR_RESOURCES, … or nothing where there is no such
     fi
 }
 
-worker() { # worker WHICH WORDS …: launch/tpu_pod/worker.sh there, WHICH being all or 0
+there() { # there WHICH COMMAND: a line of shell in the workers' homes, WHICH being all or 0
+    queued ssh "$name" "${where[@]}" "--node=$1" "--worker=$1" "--command=$2"
+}
+
+worker() { # worker WHICH WORDS …: launch/tpu_pod/worker.sh there
     local which=$1 words
     shift
     words=$(printf ' %q' bash "$FOLDER/launch/tpu_pod/worker.sh" "$@")
-    queued ssh "$name" "${where[@]}" "--node=$which" "--worker=$which" "--command=${words# }"
+    there "$which" "${words# }"
+}
+
+status() { # running, ended CODE or lost, as the first worker says; nothing where the connection fails
+    local script=$FOLDER/launch/tpu_pod/worker.sh said
+    said=$(there 0 "if [ -e $script ]; then bash $script status; else echo lost; fi" 2>/dev/null | tail -n 1) || true
+    case "$said" in running | lost | 'ended '*) printf '%s\n' "$said" ;; esac
+}
+
+ask() { # sets `ended` to the status, or to gone where the slice is; a worker that does not answer is asked again
+    local times now polls
+    for ((times = 1; times <= ASKED; times++)); do
+        ended=$(status)
+        [ -z "$ended" ] || return 0
+        if now=$(state 2>/dev/null) && [ "$now" != ACTIVE ]; then
+            ended=gone
+            return
+        fi
+        [ "$times" -lt "$ASKED" ] || break
+        echo "$name: the first worker does not answer; asking again"
+        for ((polls = 0; polls < times; polls++)); do sleep "$poll"; done
+    done
+    fail "$name: asked $ASKED times, the first worker does not answer; the run is left as it is, and costs:" \
+        "the same command follows it again, or $ending"
 }
 
 obtain() { # a slice that is there; asks for one if need be
@@ -111,13 +141,13 @@ run() {
     pack "$files"
     while true; do
         obtain
-        ended=$(worker 0 status 2>/dev/null | tail -n 1) || true
-        if [ "$ended" != running ]; then
-            begin "$files" || ended=lost
-        fi
-        if [ "$ended" != lost ]; then
+        ask
+        case "$ended" in
+            lost | 'ended '*) if begin "$files"; then ended=running; else ended=lost; fi ;;
+        esac
+        if [ "$ended" = running ]; then
             worker 0 follow || true
-            ended=$(worker 0 status 2>/dev/null | tail -n 1) || true
+            ask
         fi
         case "$ended" in
             running) continue ;; # the connection was lost, not the run

@@ -3,6 +3,7 @@
 $CLOUD/state     what the resource is, in the words of the documentation; no file: there is none
 $CLOUD/slice     its workers' homes; gone with it, and with all that runs there
 $CLOUD/calls     what was asked for, a line each
+$CLOUD/deaf      how many connections fail from now on, before they reach a worker; no file: none
 
 `ssh` runs the command in every worker's home, `scp` copies there, `create` gives a slice at the second look.
 """
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 CLOUD = Path(os.environ["CLOUD"])
-STATE, SLICE, CALLS = CLOUD / "state", CLOUD / "slice", CLOUD / "calls"
+STATE, SLICE, CALLS, DEAF = CLOUD / "state", CLOUD / "slice", CLOUD / "calls", CLOUD / "deaf"
 WORKERS = 2
 
 
@@ -59,6 +60,9 @@ def main(words: list[str]) -> int:
         for home in homes(words):
             shutil.copy(words[0], home / words[1].partition(":")[2])
     elif action == "ssh":
+        if DEAF.exists() and (left := int(DEAF.read_text())):
+            DEAF.write_text(str(left - 1))
+            return 255
         (command,) = [word.partition("=")[2] for word in words if word.startswith("--command=")]
         for home in homes(words):
             if not home.exists():
@@ -77,7 +81,7 @@ def prepared(home: Path) -> None:
         bin.mkdir(parents=True)
         shutil.copy(os.environ["PROGRAM"], bin / "videopoet")
         checksum = subprocess.run(["cksum"], stdin=setup.open(), capture_output=True, text=True).stdout.split()[0]
-        (bin.parent / f".installed-tpu-{checksum}").touch()
+        (bin.parent / f".installed-tpu_gcs-{checksum}").touch()
 
 
 if __name__ == "__main__":

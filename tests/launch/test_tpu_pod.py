@@ -55,8 +55,7 @@ def pod(tmp_path):
         (tools / name).chmod(0o755)
 
     def begin(story, *options):
-        share = f"server:{tmp_path}/vol1"
-        words = ["tpu_pod", "lm:nano", tmp_path / "vol1/run", "--share", share, "--zone", "z", "--name", "run"]
+        words = ["tpu_pod", "lm:nano", "/vol1/run", "--share", "server:/vol1", "--zone", "z", "--name", "run"]
         environment = {"CLOUD": tmp_path, "STORY": story, "PROGRAM": program, "POLL": "0.1", "PYTHONPATH": ROOT}
         environment |= {"ENVIRONMENT": sys.prefix, "PYTHON": sys.executable, "PATH": f"{tools}:{os.environ['PATH']}"}
         return subprocess.Popen(
@@ -93,12 +92,12 @@ def test_a_run_outlives_its_slice_and_ends(pod, tmp_path):
         "run: preempted (SUSPENDED); asking for another slice",
         "run: ended 1; starting again, 1 of 3 times",
         "worker 0: 0\n",
-        f"run: the run has ended; its checkpoints are in {tmp_path}/vol1/run",
+        "run: the run has ended; its checkpoints are in /vol1/run",
     ):
         assert words in done.stdout
         done.stdout = done.stdout.partition(words)[2]  # in this order
     started = sorted((tmp_path / "started").read_text().splitlines())
-    train = f"train --config lm:nano --workdir {tmp_path}/vol1/run --distributed"
+    train = "train --config lm:nano --workdir /vol1/run --distributed"
     assert started == [f"0 {train}"] * 3 + [f"1 {train}"] * 3
     assert [action for action in calls(tmp_path) if action in ("create", "delete")] == ["create", "delete"] * 2
     assert not (tmp_path / "slice").exists()
@@ -124,3 +123,36 @@ def test_ctrl_c_leaves_the_run_alone_and_the_same_command_follows_it(pod, tmp_pa
     assert "It still costs" in second.communicate()[0] and second.returncode == 0
     assert calls(tmp_path).count("create") == calls(tmp_path).count("scp") == 1
     assert len((tmp_path / "started").read_text().splitlines()) == 2  # one for each worker
+
+
+@pytest.mark.parametrize("failures", [1, 5])
+def test_a_connection_that_fails_harms_no_run(pod, tmp_path, failures):
+    first = pod.begin("waits")
+    assert any("worker 0: waits" in line for line in first.stdout)
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate()
+    (tmp_path / "deaf").write_text(str(failures))
+    second = pod.begin("waits")
+    said = ""
+    for line in second.stdout:
+        said += line
+        if line == "worker 0: waits\n":
+            (tmp_path / "go").touch()  # only now, that it does not end before it is followed
+    assert said.count("run: the first worker does not answer; asking again\n") == failures
+    assert "It still costs" in said and second.wait(timeout=60) == 0
+    assert calls(tmp_path).count("create") == calls(tmp_path).count("scp") == 1
+    assert len((tmp_path / "started").read_text().splitlines()) == 2  # one for each worker
+
+
+def test_a_worker_that_never_answers_is_left_as_it_is(pod, tmp_path):
+    first = pod.begin("waits")
+    assert any("worker 0: waits" in line for line in first.stdout)
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate()
+    (tmp_path / "deaf").write_text("99")
+    done = pod("waits")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "error: run: asked 6 times, the first worker does not answer; the run is left as it is" in done.stderr
+    assert calls(tmp_path).count("scp") == 1 and "delete" not in calls(tmp_path)
+    for pid in tmp_path.glob("slice/*/videopoet_run/pid"):
+        os.kill(int(pid.read_text()), 0)  # still there
