@@ -83,6 +83,26 @@ def test_only_the_newest_are_kept_and_what_was_never_finished_is_no_step(bucket)
         assert checkpoints.steps() == [8, 12]
 
 
+def test_what_a_killed_removal_leaves_goes_with_the_next_run(bucket, monkeypatch):
+    def killed(_):
+        raise OSError("killed")
+
+    place, mesh = f"{bucket}/runs/killed", make_mesh(fsdp=2)
+    state, kept = new_state(mesh), lambda: Checkpoints(place, max_to_keep=1)
+    with kept() as checkpoints:
+        checkpoints.save(2, state, loader_state=None, config=None)
+        checkpoints.wait()
+        with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="killed"):
+            patch.setattr(folders, "remove", killed)
+            checkpoints.save(4, state, loader_state=None, config=None)
+            checkpoints.wait()
+    with kept() as checkpoints:
+        checkpoints.save(6, state, loader_state=None, config=None)
+        checkpoints.wait()
+        assert checkpoints.steps() == [6]
+    assert {name.split("/")[0] for name in folders.files(folder(place) / "checkpoints")} == {"00000006"}
+
+
 def test_damage_is_named_and_set_aside_when_told_to(bucket, capsys):
     place, mesh = f"{bucket}/runs/damaged", make_mesh(fsdp=2)
     train(place, 8, mesh=mesh)

@@ -14,6 +14,7 @@ from videopoet_jax.parallel import make_mesh
 from videopoet_jax.training import manifest
 from videopoet_jax.training.checkpoint import Checkpoints
 from videopoet_jax.training.manifest import CheckpointError
+from videopoet_jax.training.saved import listed
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,27 @@ def test_only_the_newest_are_kept_and_foreign_folders_are_left_alone(tmp_path, m
         checkpoints.wait()
         assert checkpoints.steps() == [4, 6]
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"notes", "00000001", "00000004", "00000006"}
+
+
+def test_what_a_killed_removal_leaves_is_no_step_and_goes_with_the_next_run(tmp_path, mesh, monkeypatch):
+    def killed(folder, *_):
+        next(path for path in sorted(folder.rglob("*")) if path.is_file()).unlink()
+        raise OSError("killed")
+
+    state = new_state(mesh)
+    with open_(tmp_path, max_to_keep=1) as checkpoints:
+        checkpoints.save(2, state, loader_state=None, config=None)
+        checkpoints.wait()
+        with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="killed"):
+            patch.setattr(shutil, "rmtree", killed)
+            checkpoints.save(4, state, loader_state=None, config=None)
+            checkpoints.wait()
+        assert checkpoints.steps() == [4]
+    assert [(one.step, one.state) for one in listed(tmp_path)] == [(2, "partial"), (4, "complete")]
+    (tmp_path / "checkpoints" / "notes.removed").mkdir()
+    with open_(tmp_path, max_to_keep=1) as checkpoints:
+        checkpoints.save(6, state, loader_state=None, config=None)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"notes.removed", "00000006"}
 
 
 def test_a_save_that_fails_in_the_background_surfaces_and_keeps_the_last_good_step(tmp_path, mesh, monkeypatch):

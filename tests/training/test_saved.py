@@ -1,5 +1,8 @@
 """A run's folder, looked at from outside: what is whole, what is not, and any part of any array."""
 
+import shutil
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -57,6 +60,48 @@ def test_a_step_opens_with_its_config_and_any_part_of_its_arrays(state, tmp_path
             np.testing.assert_array_equal(tensor[2], truth[2])
             np.testing.assert_array_equal(tensor[(slice(1, 3), ...)], truth[1:3])
     assert "key" not in saved.arrays and saved.arrays["extra.calls"][...] == 0
+
+
+def test_steps_that_go_while_they_are_looked_at_are_gone(state, tmp_path, monkeypatch):
+    """A folder is removed as soon as its n-th file is looked at, whichever that is."""
+    look = Path.stat
+
+    def prunes_at(count):
+        looked = []
+
+        def stat(path, **options):
+            if "00000004" in path.parts:
+                looked.append(path)
+                if len(looked) == count:
+                    shutil.rmtree(tmp_path / "run" / "checkpoints" / "00000004")
+            return look(path, **options)
+
+        return stat
+
+    save(tmp_path / "whole", state, 4, 6)
+    for count in (1, 2, 3, 5, 8):
+        shutil.copytree(tmp_path / "whole", tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "stat", prunes_at(count))
+            assert [(one.step, one.state) for one in listed(tmp_path / "run")] == [(6, "complete")]
+        assert not (tmp_path / "run" / "checkpoints" / "00000004").exists()
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_a_step_that_goes_while_it_is_read_is_told(state, tmp_path, monkeypatch):
+    save(tmp_path, state, 4)
+    saved, words = open_step(tmp_path), "00000004: its run has removed it meanwhile; take a newer step"
+    verify = manifest.verify
+
+    def removed_before(folder):
+        folder.rename(folder.with_name("00000004.removed"))
+        return verify(folder)
+
+    monkeypatch.setattr(manifest, "verify", removed_before)
+    with pytest.raises(CheckpointError, match=words):
+        open_step(tmp_path)
+    with pytest.raises(CheckpointError, match=words):
+        saved.arrays["params.up"][...]
 
 
 def test_what_is_stacked_lies_on_disk_layer_by_layer(tmp_path):

@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from videopoet_jax.pretrained.tensors import LAYERS
 from videopoet_jax.training import manifest, saved
-from videopoet_jax.training.folders import Folder, is_address, remove
+from videopoet_jax.training.folders import REMOVED, Folder, drop, end_drop, is_address, remove
 from videopoet_jax.training.manifest import CheckpointError
 
 PyTree = Any
@@ -145,14 +145,15 @@ class Checkpoints:
             return
         others = [n for n in self.steps() if n != step]
         for old in others[: max(0, len(others) - self._max_to_keep + 1)]:
-            (self.folder(old) / manifest.NAME).unlink()  # first, so that half a folder is never a step
-            remove(self.folder(old))
+            drop(self.folder(old))
 
     def _remove_leftovers(self) -> None:
-        """Removes the temporary folders of saves that were killed, once, before this run's first save."""
+        """Removes what saves and removals that were killed have left, once, before this run's first save."""
         if not self._cleaned and jax.process_index() == 0:
             for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 remove(leftover)
+            for leftover in self.directory.glob(f"[0-9]*{REMOVED}"):
+                end_drop(leftover)
         self._cleaned = True
 
     def check(self) -> None:

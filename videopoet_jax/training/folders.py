@@ -11,17 +11,20 @@ in a copy on this machine, which is brought up to date in the bucket whenever a 
         workdir.push()
 """
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple
 
 ADDRESS = re.compile(r"^gs:/{1,2}(?=[^/])")  # also as pathlib would have it
 # What is not copied from the bucket when a run goes on: large, or never read again.
 STAYS = ("checkpoints", "compiled", "pictures", "profile", "tensorboard")
+REMOVED = ".removed"
 Folder = os.PathLike
 
 
@@ -65,17 +68,26 @@ def _system() -> Any:
 
 
 def files(place: Folder) -> dict[str, Stat]:
-    """All files below a folder, by their names relative to it: `{"state/d/1d7e": Stat(512, 1.7e9)}`"""
+    """All files below a folder, by their names relative to it: `{"state/d/1d7e": Stat(512, 1.7e9)}`
+
+    What others remove meanwhile is not among them.
+    """
     if is_address(place):
         found, start = _system().find(os.fspath(place), detail=True), len(os.fspath(place)) - len("gs://") + 1
         return {path[start:]: Stat(entry["size"], _seconds(entry)) for path, entry in sorted(found.items())}
-    paths = sorted(path for path in Path(place).rglob("*") if path.is_file())
-    return {str(path.relative_to(place)): _stat(path) for path in paths}
+    found = {}
+    for parent, _, names in os.walk(place, onerror=_unless_gone):
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if S_ISREG(stat.st_mode):
+                    found[str(path.relative_to(place))] = Stat(stat.st_size, stat.st_mtime)
+    return dict(sorted(found.items()))
 
 
-def _stat(path: Path) -> Stat:
-    stat = path.stat()
-    return Stat(stat.st_size, stat.st_mtime)
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _seconds(entry: dict) -> float:
@@ -99,6 +111,38 @@ def remove(place: Folder) -> None:
         _system().rm(os.fspath(place), recursive=True)
     else:
         shutil.rmtree(place)
+
+
+def _mark(place: Folder) -> Folder:
+    return place.with_name(f"{place.name}{REMOVED}")
+
+
+def drop(place: Folder) -> None:
+    """As `remove`, but a removal that is killed can be told, and ended (`end_drop`): `00000002 → 00000002.removed`, which
+    is then removed. A bucket would copy every file for that; there a file of that name lies beside the folder until all
+    of it is gone."""
+    mark = _mark(place)
+    if is_address(place):
+        mark.write_text("being removed")
+    else:
+        place.rename(mark)
+    end_drop(mark)
+
+
+def end_drop(mark: Folder) -> None:
+    """Removes what `drop` has begun to, by the name that ends in `.removed`."""
+    if not is_address(mark):
+        remove(mark)
+        return
+    place = mark.with_name(mark.name.removesuffix(REMOVED))
+    if files(place):
+        remove(place)
+    mark.unlink()
+
+
+def gone(place: Folder) -> bool:
+    """Whether a folder that was there is so no more, or is being dropped."""
+    return not files(place) or _mark(place).exists() if is_address(place) else not place.is_dir()
 
 
 class Workdir:
