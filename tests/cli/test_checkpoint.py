@@ -154,6 +154,21 @@ def test_digests_are_verified_and_the_damaged_file_is_named(run, damaged, tmp_pa
     assert LanguageModel.from_pretrained(tmp_path / "lm").model.depth == 3
 
 
+def test_a_lost_manifest_and_a_file_too_many_are_no_intact_step(run, tmp_path, capsys):
+    shutil.copytree(run[0], tmp_path / "run")
+    four, eight = (tmp_path / "run" / "checkpoints" / name for name in ("00000004", "00000008"))
+    (four / "state" / "more").write_text("x")
+    line = fails("checkpoint", "verify", tmp_path / "run", "--step", "4", capsys=capsys)
+    assert line == f"error: {four}/state/more: not there when the step was saved; move it elsewhere."
+    (four / "state" / "more").unlink()
+    (eight / "manifest.json").unlink()
+    with pytest.raises(SystemExit) as leave:
+        main(["checkpoint", "verify", str(tmp_path / "run")])
+    said = capsys.readouterr()
+    assert leave.value.code == 2 and "step 8: no manifest.json\n" in said.out and "step 4: " in said.out
+    assert said.err.startswith(f"error: {eight}: no manifest.json, so this step is not finished")
+
+
 def test_mistakes_are_one_line(run, tmp_path, capsys):
     out = ("--out", tmp_path / "model")
     assert "no finished step" in fails("checkpoint", "convert", tmp_path, *out, capsys=capsys)

@@ -46,25 +46,38 @@ def list_(workdir: os.PathLike, as_json: bool) -> None:
 @WORKDIR
 @click.option("--step", type=click.IntRange(0), help="Which step; by default all that were finished.")
 def verify(workdir: os.PathLike, step: int | None) -> None:
-    """Compare the digest of every file of WORKDIR's checkpoints with the one it was saved with."""
-    from videopoet_jax.training import manifest
-    from videopoet_jax.training.saved import PARTIAL, directory_of, existing, listed
+    """Compare the files of WORKDIR's checkpoints, and the digest of each, with what was saved.
 
-    folders = {one.folder: one for one in listed(workdir) if one.state != PARTIAL and one.folder.name.isdigit()}
-    chosen = list(folders) if step is None else [existing(directory_of(workdir), step)]
+    A step without a manifest fails, too: it was never finished, has lost it, or a run is at it.
+    """
+    from videopoet_jax.training import manifest
+    from videopoet_jax.training.folders import gone
+    from videopoet_jax.training.saved import directory_of, existing, listed, while_kept
+
+    folders = [one.folder for one in listed(workdir) if one.folder.name.isdigit()]
+    chosen = folders if step is None else [existing(directory_of(workdir), step)]
     if not chosen:
         raise manifest.CheckpointError(
             f"{workdir}: no finished step in it; give the folder of a run that has saved one."
         )
     damage = []
     for folder in chosen:
+        number = int(folder.name)
         try:
-            files = manifest.verify(folder)["files"]
+            with while_kept(folder):
+                files = manifest.verify(folder)["files"]
+                if more := manifest.added(folder):
+                    raise manifest.CheckpointError(more)
         except manifest.CheckpointError as error:
+            if step is None and gone(folder):
+                click.echo(f"step {number}: removed by its run meanwhile")
+                continue
             damage.append(error)
-            click.echo(f"step {int(folder.name)}: damaged")
+            finished = (folder / manifest.NAME).exists()
+            click.echo(f"step {number}: {'damaged' if finished else f'no {manifest.NAME}'}")
         else:
-            click.echo(f"step {int(folder.name)}: {len(files)} files, {folders[folder].size / 1e6:,.1f} MB, intact")
+            size = sum(size for size, _ in files.values())
+            click.echo(f"step {number}: {len(files)} files, {size / 1e6:,.1f} MB, intact")
     if damage:
         raise damage[0]
 

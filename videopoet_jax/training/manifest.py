@@ -115,7 +115,8 @@ def read(folder: Folder) -> dict:
         intact = seal == _seal(body)
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder}: no {NAME}, so this step was never finished; restore another or remove the folder."
+            f"{folder}: no {NAME}, so this step is not finished (unless its run is at it, it never will be); restore "
+            f"another."
         ) from error
     except (ValueError, KeyError, AttributeError, UnicodeDecodeError):
         intact = False
@@ -133,6 +134,13 @@ def missing(folder: Folder) -> str | None:
     sizes = {name: stat.size for name, stat in found.items()}
     problems = (_wrong_size(folder / name, size, sizes.get(name)) for name, (size, _) in sorted(wanted.items()))
     return next((problem for problem in problems if problem), None)
+
+
+def added(folder: Folder) -> str | None:
+    """Which file of `folder` is none of its manifest's, if any; a restore reads none of those."""
+    held = read(folder)["files"]
+    more = [name for name in _files(folder) if name not in held]
+    return f"{folder / more[0]}: not there when the step was saved; move it elsewhere." if more else None
 
 
 def looks_complete(folder: Folder) -> bool:
