@@ -48,12 +48,13 @@ def group(kinds: Sequence[Kind], most: int) -> list[Group]:
         """The share of padding in one group of these lengths, by its rate."""
         return sum(r * (1 - n / lengths[last]) for n, r in zip(lengths[first:], rates[first : last + 1], strict=False))
 
+    pads = [[padded(first, last) for first in range(last + 1)] for last in range(count)]
     # best[g][n]: the least padding of the first n lengths in g groups, and where the last of these begins.
     best = [[(0.0, 0)] + [(float("inf"), 0)] * count]
     for _ in range(min(most, count)):
         row = [(0.0, 0)]
         for end in range(1, count + 1):
-            row.append(min((best[-1][first][0] + padded(first, end - 1), first) for first in range(end)))
+            row.append(min((best[-1][first][0] + pad, first) for first, pad in enumerate(pads[end - 1])))
         best.append(row)
     cuts, end = [], count
     for row in reversed(best[1:]):

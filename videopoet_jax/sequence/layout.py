@@ -102,7 +102,7 @@ class Segment:
         elif self.kind == "video":
             frame, place = np.divmod(np.arange(self.length), grid.tokens_per_latent)
             if not self.alone:
-                t = np.array([latent_start(int(self.first + f)) for f in frame])
+                t = np.array([latent_start(self.first + f) for f in range(frame[-1] + 1)])[frame]
             h = place * grid.latents[1] // grid.tokens_per_latent  # rows of codes, in as equal parts as tokens allow
             w = place - -(-h * grid.tokens_per_latent // grid.latents[1])
         return np.stack([t, h, w, self.modality], axis=-1).astype(np.int32)
