@@ -1,5 +1,7 @@
 """The quantizer against brute force, closed forms, and what its codebooks must do."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,9 +81,12 @@ def test_drawn_levels_are_uniform_and_differ_between_examples():
     assert abs(drawn[1:] - 1000).max() < 4 * np.sqrt(4000 * 0.25 * 0.75)  # four standard deviations
 
 
+update_codebooks = jax.jit(rvq.update_codebooks, static_argnames=("decay", "dead_usage"))
+start_codebooks = jax.jit(partial(rvq.start_codebooks, iterations=10, dead_usage=0.0))
+
+
 def started(seed: int, levels: int, size: int, z: jax.Array) -> rvq.Codebooks:
-    empty = rvq.empty_codebooks(levels, size, z.shape[-1])
-    return rvq.start_codebooks(jax.random.key(seed), z, empty, iterations=10, dead_usage=0.0)
+    return start_codebooks(jax.random.key(seed), z, rvq.empty_codebooks(levels, size, z.shape[-1]))
 
 
 def test_more_levels_err_less():
@@ -112,7 +117,7 @@ def test_update_is_the_closed_form():
     first = books = started(3, 2, 8, z)
     q = rvq.quantize(z, books.embedding, levels)
     for i in range(5):
-        books = rvq.update_codebooks(jax.random.key(i), books, q, decay=0.9, dead_usage=0.0)
+        books = update_codebooks(jax.random.key(i), books, q, decay=0.9, dead_usage=0.0)
     for level, rows in enumerate([slice(0, 2), slice(1, 2)]):  # level 1 learns from the second example only
         x = np.asarray(q.inputs[level, rows]).reshape(-1, 3)
         hits = np.eye(8)[np.asarray(q.codes[rows, :, level]).reshape(-1)]
@@ -132,7 +137,7 @@ def test_a_dead_entry_becomes_a_vector_of_the_batch_and_lives_on():
         sums=books.sums.at[0, 5].set(1.9e3),
     )  # fmt: skip
     q = rvq.quantize(z, books.embedding, jnp.array([1]))
-    after = rvq.update_codebooks(jax.random.key(0), books, q, decay=0.99, dead_usage=0.5)
+    after = update_codebooks(jax.random.key(0), books, q, decay=0.99, dead_usage=0.5)
     assert jnp.min(jnp.sum((z[0] - after.embedding[0, 5]) ** 2, -1)) < 1e-10
     assert float(after.counts[0, 5]) > 2  # it is given time to be chosen
     assert_array_equal(after.embedding[0, 5], after.sums[0, 5] / after.counts[0, 5])
@@ -157,7 +162,7 @@ def test_revival_takes_only_examples_that_use_the_level():
     z = jnp.stack([jnp.zeros((20, 2)), jnp.full((20, 2), 7.0)])
     books = rvq.Codebooks(jnp.full((2, 4, 2), 50.0), jnp.zeros((2, 4)), jnp.zeros((2, 4, 2)), jnp.ones((), bool))
     q = rvq.quantize(z, books.embedding * jnp.array([1, 0])[:, None, None], jnp.array([2, 1]))
-    after = rvq.update_codebooks(jax.random.key(0), books, q, decay=0.99, dead_usage=2.0)
+    after = update_codebooks(jax.random.key(0), books, q, decay=0.99, dead_usage=2.0)
     assert_allclose(after.embedding[1], jnp.full((4, 2), -50.0), rtol=1e-6)  # level 1 saw 0 − 50 only
 
 
@@ -165,7 +170,7 @@ def test_a_level_that_nobody_uses_stays():
     z = gaussian(11, 2, 20, 3)
     books = started(5, 2, 8, z)
     q = rvq.quantize(z, books.embedding, jnp.array([1, 1]))
-    after = rvq.update_codebooks(jax.random.key(0), books, q, decay=0.5, dead_usage=9.0)
+    after = update_codebooks(jax.random.key(0), books, q, decay=0.5, dead_usage=9.0)
     assert_array_equal(after.embedding[1], books.embedding[1])
     assert_array_equal(after.counts[1], books.counts[1])
     assert not np.array_equal(after.embedding[0], books.embedding[0])

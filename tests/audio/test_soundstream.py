@@ -1,5 +1,7 @@
 """The network: causal, 320 samples a frame, as big as its description says."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,9 +58,10 @@ def test_parameter_counts(get_config):
 
 def test_levels_choose_what_is_heard(model, variables, noise):
     """Example i through n levels is what decoding its first n codes gives."""
-    out = model.apply(variables, noise[:, :800], jnp.array([1, 2, 3]))
+    out = jax.jit(model.apply)(variables, noise[:, :800], jnp.array([1, 2, 3]))
+    decode = jax.jit(partial(model.apply, method=SoundStream.decode))
     for i in range(3):
-        alone = model.apply(variables, out.codes[i : i + 1, :, : i + 1], method=SoundStream.decode)
+        alone = decode(variables, out.codes[i : i + 1, :, : i + 1])
         assert_allclose(out.waveform[i], alone[0], atol=1e-5)
 
 
@@ -75,14 +78,16 @@ def test_bypassed_examples_are_rebuilt_from_their_latents(model, variables, nois
 
 
 def test_without_a_key_nothing_is_learned(model, variables, noise):
-    _, changed = model.apply(variables, noise[:, :800], jnp.array([3, 3, 3]), mutable=["codebooks"])
+    run = jax.jit(partial(model.apply, mutable=["codebooks"]))
+    _, changed = run(variables, noise[:, :800], jnp.array([3, 3, 3]))
     jax.tree.map(assert_array_equal, changed["codebooks"], variables["codebooks"])
 
 
 def test_first_batch_starts_the_codebooks(model, noise):
-    init = nn.meta.unbox(model.init(jax.random.key(0), noise[:, :800], jnp.ones((3,), int)))
+    init = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), noise[:, :800], jnp.ones((3,), int)))
     assert not init["codebooks"]["started"] and not init["codebooks"]["embedding"].any()
-    _, changed = model.apply(init, noise[:, :800], jnp.array([3, 3, 3]), jax.random.key(1), mutable=["codebooks"])
+    run = jax.jit(partial(model.apply, mutable=["codebooks"]))
+    _, changed = run(init, noise[:, :800], jnp.array([3, 3, 3]), jax.random.key(1))
     assert changed["codebooks"]["started"]
     assert (np.abs(changed["codebooks"]["embedding"]).sum(axis=(1, 2)) > 0).all()
 

@@ -25,6 +25,9 @@ TINY = {
     "model.groups": "4",
     "model.quantizer.bits": "6",
     "data.size": "16",
+    "data.num_frames": "5",
+    "data.height": "32",
+    "data.width": "32",
     "train.batch_size": "4",
     "train.optimizer": "adam",  # the quickest to compile
 }
@@ -37,6 +40,7 @@ ADVERSARIAL = {  # all that `base` has: pictures between the clips, a discrimina
     "train.ema_decay": "0.9",
     "train.steps": "4",
 }
+PICTURES = {"model.kernel_time": "(1,1)", "train.steps": "1", "data.num_frames": "1"}
 PATIENCE = 900  # seconds
 ALONE = {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 
@@ -79,7 +83,7 @@ def end(*processes):
 
 def test_two_processes_train_draw_and_export_what_one_does(tmp_path):
     one, two, images = tmp_path / "one", tmp_path / "two", tmp_path / "images"
-    end(begin(images, 1, config="nano_image", settings={"model.kernel_time": "(1,1)", "train.steps": "1"}))
+    end(begin(images, 1, config="nano_image", settings=PICTURES))
     start = ("--init", str(images / "model"))
     known = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2"}
     both = [begin(two, 1, "--distributed", *start, **known, JAX_PROCESS_ID=str(number)) for number in range(2)]
