@@ -46,6 +46,10 @@ needs() { # needs PROGRAM: unless it is a dry run
     [ -n "$dry" ] || command -v "$1" >/dev/null || fail "$1: not found; install it, or see with --dry-run what it would do."
 }
 
+plain() { # plain --share PATH: a path that is what it looks like
+    case "/$2/" in */./* | */../*) fail "$1 $2: parts . and .. may lead elsewhere; give the path without them." ;; esac
+}
+
 # check_far: what a place needs whose machines share nothing with this one but what they mount. Sets `name`, `share` and `mount`.
 check_far() {
     name=${given[--name]:-$(printf '%s-%s' "$config" "$(printf '%s' "$workdir" | cksum | cut -d' ' -f1)" | tr 'A-Z_:./' 'a-z-')}
@@ -60,11 +64,14 @@ check_far() {
     [[ $share =~ ^[A-Za-z0-9.-]+:(/[A-Za-z0-9._-]+)+$ ]] ||
         fail "--share '$share': SERVER:/PATH of an NFS share is needed, which all workers mount as /PATH: --share 10.0.0.2:/vol1."
     mount=${share#*:}
-    case "$mount" in
-        /bin | /boot | /dev | /etc | /home | /lib* | /opt | /proc | /root | /run | /sbin | /sys | /tmp | /usr | /var)
+    plain --share "$mount"
+    case "$mount/" in
+        /bin/* | /boot/* | /dev/* | /etc/* | /home/* | /lib/* | /lib32/* | /lib64/* | /libx32/* | /opt/* | /proc/* | \
+            /root/* | /run/* | /sbin/* | /sys/* | /tmp/* | /usr/* | /var/*)
             fail "--share $share: $mount would hide the workers' own; export another path."
             ;;
     esac
+    plain WORKDIR "$workdir"
     case "$workdir/" in
         "$mount"/* | [a-z]*:/*) ;; # of addresses `videopoet train` knows whether they will do
         *) fail "$workdir: not in the share, which all workers see as $mount; give a WORKDIR below that." ;;

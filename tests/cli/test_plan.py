@@ -2,13 +2,15 @@
 
 import importlib.util
 import json
+import sys
 
+import jax
 import numpy as np
 import pytest
 
 from videopoet_jax.cli.configuration import load_config
 from videopoet_jax.cli.main import main
-from videopoet_jax.cli.plan_training import blocks_seen, layout_of, shares_of_heads
+from videopoet_jax.cli.plan_training import blocks_seen, layout_of, must_fit, shares_of_heads
 
 SMALL = ["model.depth=2", "model.width=256", "model.heads=2", "model.kv_heads=2", "model.mlp=512", "model.text_dim=128",
          "model.visual_codes=1024", "model.audio_levels=1", "data.audio_levels=1", "data.tokens=0"]  # fmt: skip
@@ -59,6 +61,45 @@ def test_what_cannot_be_planned_is_refused(capsys, arguments, words):
         main(["plan", *arguments])
     said = capsys.readouterr().err
     assert stop.value.code == 2 and words in said and len(said.splitlines()) == 1
+
+
+def test_what_the_compiler_is_and_where_it_comes_from_is_said_once(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libtpu", None)  # as if it were not installed
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "--config", "lm:300m", "--topology", "v5e:2x2"])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said == (
+        "error: libtpu: not installed, and it holds the compiler for TPUs; pip install 'videopoet_jax[tpu]'.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [  # of libtpu 0.0.42, of earlier ones, and of nothing known
+        ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (261.95G) "
+         "exceeds available HBM (15.75G).", "261.95 GiB or more a chip are needed, of 15.75 GiB"),
+        ("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.27G of "
+         "15.75G hbm. Exceeded hbm capacity by 4.52G.", "20.27 GiB or more a chip are needed, of 15.75 GiB"),
+        ("RESOURCE_EXHAUSTED: no more", "more than a chip's memory is needed"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_with_a_remedy(words, said):
+    with pytest.raises(ValueError) as told, must_fit("8 rows on v5e:2x2", "take fewer"):
+        raise jax.errors.JaxRuntimeError(words)
+    assert str(told.value) == f"8 rows on v5e:2x2: {said}; take fewer."
+    with pytest.raises(jax.errors.JaxRuntimeError, match="^INTERNAL"), must_fit("8 rows", "take fewer"):
+        raise jax.errors.JaxRuntimeError("INTERNAL: broken")
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [("--set", "train.batch_size=65536"), ("--decode", "65536")])
+def test_a_plan_that_does_not_fit_is_one_line(capsys, asked):
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "--config", "lm:300m", "--topology", "v5e:2x2", *options(), *asked])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.startswith("error: 65,536 ") and "a chip are needed, of 15.75 GiB" in said
 
 
 @needs_compiler

@@ -118,5 +118,26 @@ def test_saved_alone_they_merge_into_their_own_base_and_no_other(tmp_path):
     np.testing.assert_allclose(found, expected + params["bias"], atol=1e-6)
     assert lora.fingerprint(jax.device_put(jax.tree.map(np.asarray, params), jax.devices()[0])) == base
     save_params(tmp_path / "other", params, "float32")
-    with pytest.raises(ValueError, match="adapters of weights bits:.*, these are bits:"):
+    with pytest.raises(ValueError, match="adapters belong to other weights .bits2:.*, these are bits2:"):
         lora.apply_adapters({**params, "up": params["up"] + 1e-6}, tmp_path)
+    lora.save_adapters(tmp_path, adapters, **numbers, base="bits:0123456789abcdef")
+    with pytest.raises(ValueError, match=f"bits:0123456789ab…, an earlier kind.*put {base} in its place"):
+        lora.apply_adapters(params, tmp_path)
+
+
+def test_weights_in_another_order_of_other_names_or_shapes_have_another_fingerprint():
+    w = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8)), jnp.float32)
+    others = [{"w": w}, {"v": w}, {"w": w[::-1]}, {"w": w[:, ::-1]}, {"w": w[:, :, ::-1]}, {"w": w.swapaxes(1, 2)}]
+    others += [{"w": w.reshape(16, 8)}, {"w": w.reshape(-1)}, {"w": w.at[0, 0, :2].set(w[0, 0, 1::-1])}, {"w": -w}]
+    others += [{"w": w, "v": 2 * w}, {"w": 2 * w, "v": w}, {"w": {"v": w}}, {"w": jnp.zeros(3)}, {"w": jnp.zeros(4)}]
+    assert len({lora.fingerprint(params) for params in others}) == len(others)
+
+
+def test_a_fingerprint_is_the_same_on_every_mesh():
+    params = tree({"up": (4, 8, 16), "down": (16, 8), "bias": (8,)})
+    alone = lora.fingerprint(params)
+    for sizes in ({"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 4, "tensor": 2}):
+        mesh = make_mesh(**sizes)
+        specs = {"up": P(None, "fsdp", "tensor"), "down": P("tensor", "fsdp"), "bias": P("fsdp")}
+        spread = {name: jax.device_put(x, NamedSharding(mesh, specs[name])) for name, x in params.items()}
+        assert lora.fingerprint(spread) == alone

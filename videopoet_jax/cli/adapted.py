@@ -49,15 +49,13 @@ def keep_base(workdir: Path, state: Any, name: str) -> None:
     import jax
 
     from videopoet_jax.pretrained.files import write_atomically
-    from videopoet_jax.training.lora import base_of, count, fingerprint
+    from videopoet_jax.training.lora import base_of, check_base, count, fingerprint
 
-    note, base = workdir / NOTE, fingerprint(base_of(state.extra))
-    before = json.loads(note.read_text())["base"] if note.is_file() else base
-    if before != base:
-        raise ValueError(
-            f"--init {name}: the adapters in {workdir} belong to other weights ({before[:17]}…, these are "
-            f"{base[:17]}…); give those they were started with, or train in another directory."
-        )
+    note, weights = workdir / NOTE, base_of(state.extra)
+    if note.is_file():
+        base = check_base(json.loads(note.read_text())["base"], weights, f"--init {name}: {note}")
+    else:
+        base = fingerprint(weights)
     if jax.process_index() == 0:
         write_atomically(note, lambda path: path.write_text(json.dumps({"base": base, "init": name}) + "\n"))
-    click.echo(f"adapters of {count(state.params):,} numbers train, the {count(base_of(state.extra)):,} of {name} stay")
+    click.echo(f"adapters of {count(state.params):,} numbers train, the {count(weights):,} of {name} stay")

@@ -124,7 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-EXPECTED = (ValueError, OSError, EOFError, RuntimeError)  # what input, machine and libraries may bring about
+# What input, machine and libraries may bring about.
+EXPECTED = (ValueError, OSError, EOFError, RuntimeError, ImportError)
 BUGS = (NotImplementedError, RecursionError)  # though they are `RuntimeError`s
 
 
@@ -138,7 +139,7 @@ def in_one_line(error: Exception) -> str:
         return f"{file}{error.strerror.lower()}; check the path, its permissions and the free space."
     if isinstance(error, MemoryError):
         return f"out of memory ({words}); end other programs, or ask for fewer or smaller clips at a time."
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and "pip install" not in words:  # ours say what is missing, and how to get it
         return f"{words}; a package is missing or broken: install videopoet_jax, with the extra in question, again."
     if isinstance(error, EXPECTED) and not isinstance(error, BUGS):
         return words

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from videopoet_jax.cli.plan_training import abstract_params, layout_of
+from videopoet_jax.cli.plan_training import abstract_params, layout_of, must_fit
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode import State, make_prompt, write_segment, written
 from videopoet_jax.lm.transformer import PrefixLM
@@ -38,7 +38,9 @@ def plan(config: ConfigDict, topology: str, clips: int, task: str) -> tuple[dict
     mesh = make_mesh(devices_of(topology), data=1, tensor=-1)
     layout = layout_of(config, task)
     start = time.perf_counter()
-    compiled = compile_runs(model, mesh, layout, clips)
+    what = f"{clips:,} clips of {layout.length:,} tokens on {topology}"
+    with must_fit(what, "write fewer at once, or take more chips"):
+        compiled = compile_runs(model, mesh, layout, clips)
     seconds = time.perf_counter() - start
     texts = [run.as_text() for run in compiled]
     programs = [read_program(text) for text in texts]

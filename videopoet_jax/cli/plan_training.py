@@ -1,8 +1,10 @@
 """A language model's training step, compiled for TPUs that are not there, and what its program says."""
 
+import contextlib
 import functools
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -55,7 +57,9 @@ def plan(config: ConfigDict, topology: str, slices: int, task: str) -> tuple[dic
             f"the rows of each; give a multiple of {shares * parts}, or enlarge mesh.tensor or mesh.sequence."
         )
     start = time.perf_counter()
-    compiled = compile_step(config, mesh, layout, rows)
+    what = f"{rows:,} rows of {layout.length:,} tokens on {topology}, {slices} slices"
+    with must_fit(what, "lower train.batch_size or data.tokens, set model.remat=full, or take more chips"):
+        compiled = compile_step(config, mesh, layout, rows)
     seconds = time.perf_counter() - start
     flops, text = step_flops(model, layout, rows), compiled.as_text()
     share = shares_of_heads(config, layout, rows // shares // parts, mesh.shape["sequence"])
@@ -89,6 +93,29 @@ def plan(config: ConfigDict, topology: str, slices: int, task: str) -> tuple[dic
         "compile_seconds": seconds,
     }
     return figures, text
+
+
+_AMOUNTS = re.compile(r"([\d.]+)([KMGT])\)?(?: of | exceeds available HBM \()([\d.]+)([KMGT])")
+_IN_GIB = {"K": 2**-20, "M": 2**-10, "G": 1, "T": 2**10}  # XLA counts in powers of two
+
+
+@contextlib.contextmanager
+def must_fit(what: str, remedy: str) -> Iterator[None]:
+    """Compiling `what` in here says how much memory is missing where it does not fit.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        rule = "more than a chip's memory is needed"
+        if found := _AMOUNTS.search(str(error)):
+            needed, there = (float(found[i]) * _IN_GIB[found[i + 1]] for i in (1, 3))
+            rule = f"{needed:.2f} GiB or more a chip are needed, of {there:.2f} GiB"
+        raise ValueError(f"{what}: {rule}; {remedy}.") from error
 
 
 def layout_of(config: ConfigDict, task: str) -> Layout:

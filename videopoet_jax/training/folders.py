@@ -118,9 +118,11 @@ def _mark(place: Folder) -> Folder:
 
 
 def drop(place: Folder) -> None:
-    """As `remove`, but a removal that is killed can be told, and ended (`end_drop`): `00000002 → 00000002.removed`,
-    which is then removed. A bucket would copy every file for that; there a file of that name lies beside the folder
-    until all of it is gone."""
+    """As `remove`, but a removal that is killed can be told, and ended (`end_drop`): `00000002 → 00000002.removed`, and
+    that is removed.
+
+    A bucket would copy every file for a new name; there a file of that name lies beside the folder until all is gone.
+    """
     mark = _mark(place)
     if is_address(place):
         mark.write_text("being removed")

@@ -9,6 +9,7 @@ matched and its gradient for the time of a step; moments, averages and checkpoin
 """
 
 import hashlib
+import json
 import os
 import re
 import string
@@ -30,6 +31,7 @@ PyTree = Any
 MODEL_TYPE = "videopoet_adapters"
 FIELDS = ("rank", "alpha", "match", "base")
 A, B = "lora_a", "lora_b"
+KIND = "bits2:"  # of fingerprint; the first, `bits:`, was the same for weights in another order
 BASE = "base"  # the weights that stay, among the frozen parts of `extra`
 
 
@@ -132,15 +134,52 @@ def count(tree: PyTree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+def _mixed(x: jax.Array) -> jax.Array:
+    """Whole numbers of 32 bits, each made another one (the last steps of MurmurHash3; Appleby, public domain)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = (x ^ (x >> shift)) * jnp.uint32(factor)
+    return x ^ (x >> 16)
+
+
 @jax.jit
-def _bits(params: PyTree) -> list[jax.Array]:
-    """The sum of each array's bits read as whole numbers: the same on every mesh, for whole numbers add up exactly."""
-    return [jnp.sum(jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)) for x in jax.tree.leaves(params)]
+def _sums(flat: dict[str, jax.Array]) -> dict[str, list[jax.Array]]:
+    """Of each array two sums of its elements' bits, mixed with where they stand: the same on every mesh, for whole
+    numbers add up exactly in any order."""
+    sums = {}
+    for name, x in flat.items():
+        bits, place = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32), jnp.zeros(x.shape, jnp.uint32)
+        for axis in range(x.ndim):
+            place = _mixed(place + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) + jnp.uint32(0x9E3779B9))
+        weighed = _mixed(bits ^ place) * (place | 1)
+        sums[name] = [jnp.sum(y, dtype=jnp.uint32) for y in (weighed, _mixed(weighed + place))]
+    return sums
 
 
-def fingerprint(params: PyTree) -> str:
-    """What tells the weights that adapters belong to from others: `bits:…`"""
-    return "bits:" + hashlib.sha256(np.array([int(x) for x in _bits(params)], np.uint64).tobytes()).hexdigest()
+def fingerprint(params: Mapping[str, Any]) -> str:
+    """What tells the weights that adapters belong to from others, by name, shape, value and order: `bits2:…`"""
+    flat = files.flatten(params)
+    found = {name: [list(flat[name].shape), *map(int, sums)] for name, sums in _sums(flat).items()}
+    return KIND + hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def check_base(base: str, params: Mapping[str, Any], where: str) -> str:
+    """The fingerprint of `params`, which must be `base`: that of the weights that the adapters in `where` belong to.
+
+    Raises:
+        ValueError: they are others, or `base` is of a kind that did not tell reordered weights apart.
+    """
+    found = fingerprint(params)
+    if not base.startswith(KIND):
+        raise ValueError(
+            f"{where}: its adapters belong to weights {base[:17]}…, an earlier kind of fingerprint, which reordered "
+            f"weights share; if they are these, put {found} in its place."
+        )
+    if found != base:
+        raise ValueError(
+            f"{where}: its adapters belong to other weights ({base[:17]}…, these are {found[:17]}…); give those that "
+            f"they were trained on, in float32."
+        )
+    return found
 
 
 def save_adapters(
@@ -155,12 +194,8 @@ def apply_adapters(params: Mapping[str, Any], directory: str | os.PathLike) -> d
     """`params` merged with the adapters that `save_adapters` wrote.
 
     Raises:
-        ValueError: the adapters belong to other weights.
+        ValueError: the adapters belong to other weights (`check_base`).
     """
     config = files.read_config(directory, MODEL_TYPE, FIELDS)
-    if (found := fingerprint(params)) != config["base"]:
-        raise ValueError(
-            f"{directory}: adapters of weights {config['base'][:17]}…, these are {found[:17]}…; give those that they "
-            f"were trained on, in float32."
-        )
+    check_base(config["base"], params, str(directory))
     return merge(params, files.load_params(directory), config["alpha"] / config["rank"])
