@@ -89,7 +89,7 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     def named(path: tuple, moment: Any) -> Any:
         return moment if masked(moment) else _Moment(moment.shape, {getattr(entry, "name", None) for entry in path})
 
-    def like(moment: Any, param: jax.Array) -> Any:
+    def like(moment: Any, param: Any) -> Any:
         if masked(moment):
             return moment
         if moment.shape == param.shape:
@@ -107,7 +107,7 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     )
 
 
-def _without_a_dimension(param: jax.Array, moment: _Moment) -> NamedSharding | None:
+def _without_a_dimension(param: Any, moment: _Moment) -> NamedSharding | None:
     """Where a factor of Adafactor's second moment lies: [fsdp 8, tensor 8], v_col [8] → [tensor 8]; None of no factor.
 
     As Optax chooses: of the two largest dimensions, by `argsort`, rows are means over the last, columns over the other.
