@@ -108,6 +108,24 @@ def test_the_converter_does_what_seqios_prefix_lm_does_and_carries_places(pack):
         assert mine["text"].tolist() == ([6, 6] * 2 if pack else [6, 6, 0, 0])
 
 
+def test_a_row_of_its_own_length_holds_the_longest_sequence_and_a_shorter_one_cuts_none():
+    lengths = dict.fromkeys(features.TASK_FEATURES, 5) | {"text": 4}
+
+    def rows_of(row):
+        class Rows(features.FeatureConverter):
+            pass
+
+        Rows.row = row
+        pairs = [([7, 8, 5, 1], [3, 9, 1]), ([8, 4], [4, 9, 3, 3, 1])]
+        return [r["decoder_target_tokens"].tolist() for r in Rows(pack=False)(dataset(pairs, lengths), lengths)
+                .as_numpy_iterator()]  # fmt: skip
+
+    assert rows_of(7) == [[7, 8, 5, 1, 3, 9, 1], [8, 4, 4, 9, 3, 3, 1]]
+    assert len(rows_of(None)[0]) == 10
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a sequence is longer than its row of 6 tokens"):
+        rows_of(6)
+
+
 def dataset(pairs, lengths):
     def examples():
         for inputs, targets in pairs:

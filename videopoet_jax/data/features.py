@@ -14,11 +14,13 @@ Packed, several sequences share a row, with decoder_segment_ids and decoder_posi
 `data` (SeqIO brings TensorFlow).
 """
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 import seqio
 import tensorflow as tf
+from jax import Array
 from jaxtyping import Int
 
 from videopoet_jax.sequence import SPECIAL_TEXT, TEXT_EMBEDDING, Layout
@@ -49,8 +51,13 @@ def features_of(layout: Layout, example: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 class FeatureConverter(seqio.FeatureConverter):
-    """From the features above to a decoder's; `pack` shares rows."""
+    """From the features above to a decoder's; `pack` shares rows.
 
+    Rows are as long as the longest inputs and the longest targets together. A subclass may say a `row` of its own: no
+    sequence may have both.
+    """
+
+    row: int | None = None
     TASK_FEATURES = dict.fromkeys(TASK_FEATURES, _INT)
     MODEL_FEATURES = dict.fromkeys(
         ("decoder_target_tokens", "decoder_input_tokens", "decoder_loss_weights", "decoder_causal_attention",
@@ -60,10 +67,14 @@ class FeatureConverter(seqio.FeatureConverter):
     PACKING_FEATURE_DTYPES = dict.fromkeys(_SEGMENTS, tf.int32)
 
     def _convert_features(self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]) -> tf.data.Dataset:
-        n = task_feature_lengths["inputs"] + task_feature_lengths["targets"]
+        n = self._row(task_feature_lengths)
         lengths = dict.fromkeys(("targets", "prefix", *PLACES), n) | {"text": task_feature_lengths["text"]}
         parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
-        return self._pack_or_pad(ds.map(_joined, **parallel), lengths).map(self._converted, **parallel)
+        joined = ds.map(functools.partial(_joined, n), **parallel)
+        return self._pack_or_pad(joined, lengths).map(self._converted, **parallel)
+
+    def _row(self, task_feature_lengths: Mapping[str, int]) -> int:
+        return self.row or task_feature_lengths["inputs"] + task_feature_lengths["targets"]
 
     def _converted(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         tokens, prefix = features["targets"], features["prefix"]  # prefix: 2 in it, 1 behind it, 0 where nothing is
@@ -81,40 +92,48 @@ class FeatureConverter(seqio.FeatureConverter):
         return model | ({ours: features[theirs] for ours, theirs in _SEGMENTS.items()} if self.pack else {})
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> Mapping[str, int]:
-        n = task_feature_lengths["inputs"] + task_feature_lengths["targets"]
+        n = self._row(task_feature_lengths)
         names = [*self.MODEL_FEATURES, *(self.PACKING_FEATURE_DTYPES if self.pack else ())]
         return {name: task_feature_lengths["text"] if name.startswith("text") else n for name in names}
 
 
-def _joined(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Prefix and output in a row; `prefix` is 2 over the former and 1 over the latter."""
+def _joined(most: int, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Prefix and output in a row of at most so many; `prefix` is 2 over the former and 1 over the latter."""
     inputs, targets = (features[side] for side in SIDES)
+    # SeqIO would cut it.
+    longer = f"a sequence is longer than its row of {most} tokens"
+    tf.debugging.assert_less_equal(tf.size(inputs) + tf.size(targets), most, message=longer)
     joined = {place: tf.concat([features[f"{side}_{place}"] for side in SIDES], axis=0) for place in PLACES}
     prefix = tf.concat([2 * tf.ones_like(inputs), tf.ones_like(targets)], axis=0)
     return {"targets": tf.concat([inputs, targets], axis=0), "prefix": prefix, "text": features["text"], **joined}
 
 
-def tables_of(ids: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+def tables_of(ids: Int[np.ndarray | Array, "*n"]) -> Int[np.ndarray | Array, "*n"]:
     """Each id's table; padding has that of the special ids."""
+    xp = ids.__array_namespace__()
     special = (ids < VISUAL_OFFSET) | (ids >= TEXT_OFFSET)
-    tables = np.where(special, SPECIAL_TEXT, np.where(ids < AUDIO_OFFSET, VISUAL, AUDIO))
-    return np.where(ids == special_id("<text>"), TEXT_EMBEDDING, tables).astype(np.int32)
+    tables = xp.where(special, SPECIAL_TEXT, xp.where(ids < AUDIO_OFFSET, VISUAL, AUDIO))
+    return xp.where(ids == special_id("<text>"), TEXT_EMBEDDING, tables).astype(xp.int32)
 
 
-def to_batch(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Converted features, not packed and stacked to [b n], as the language model's batch (`sequence.assemble`)."""
-    ids, text = np.asarray(features["decoder_target_tokens"]), np.asarray(features["text"])
+def to_batch(features: Mapping[str, np.ndarray | Array]) -> dict[str, np.ndarray | Array]:
+    """Converted features, not packed and stacked to [b n], as the language model's batch (`sequence.assemble`).
+
+    NumPy's arrays become NumPy's and JAX's become JAX's, inside `jit` too.
+    """
+    ids, text = features["decoder_target_tokens"], features["text"]
+    xp = ids.__array_namespace__()
     tables, mask = tables_of(ids), text > 0
-    places = np.stack([features[f"decoder_{place}"] for place in PLACES], axis=-1)
-    slots = np.where(tables == TEXT_EMBEDDING, places[..., 0], 0)
+    places = xp.stack([features[f"decoder_{place}"] for place in PLACES], axis=-1)
+    slots = xp.where(tables == TEXT_EMBEDDING, places[..., 0], 0)
     return {
         "ids": ids,
         "table": tables,
         "positions": places,
         # The attention mask has one position more than the prefix, where the first output is predicted.
-        "prefix_length": np.sum(features["decoder_causal_attention"], axis=-1).astype(np.int32) - 1,
-        "weights": np.asarray(features["decoder_loss_weights"], np.float32),
-        "valid": np.where(tables == TEXT_EMBEDDING, np.take_along_axis(mask, slots, axis=-1), ids > 0),
+        "prefix_length": xp.sum(features["decoder_causal_attention"], axis=-1).astype(xp.int32) - 1,
+        "weights": features["decoder_loss_weights"].astype(xp.float32),
+        "valid": xp.where(tables == TEXT_EMBEDDING, xp.take_along_axis(mask, slots, axis=-1), ids > 0),
         "text_ids": text,
         "text_mask": mask,
     }
