@@ -1,7 +1,7 @@
 """In: a batch of sequences (`sequence.assemble`) and text embeddings → Out: a loss, or the ids of the output.
 
-`transformer` reads, `logits` scores one table at a time, `loss` trains, `decode` writes, `weights` starts from
-a published text model, `flops` counts what a step costs.
+`transformer` reads, `logits` scores one table at a time, `loss` trains, `decode` writes (`decode_rows` rows of several
+layouts), `weights` starts from a published text model, `flops` counts what a step costs.
 """
 
 from videopoet_jax.layers.sampling import Sampling
