@@ -159,7 +159,7 @@ def test_a_mesh_reads_from_the_files_what_its_devices_hold(tmp_path, monkeypatch
         return tensor[part]
 
     tree["layers"]["mlp"]["up"] = type(tensor)(tensor.shape, tensor.dtype, read)
-    monkeypatch.setattr("videopoet_jax.lm.language_model.open_tree", lambda directory: tree)
+    monkeypatch.setattr("videopoet_jax.lm.language_model.open_tree", lambda directory, dtype: tree)
     lm = LanguageModel.from_pretrained(tmp_path, mesh=make_mesh(fsdp=2, tensor=2, data=2))
     assert lm.params["layers"]["mlp"]["up"].shape == tensor.shape
     sizes = {tensor[part].size for part in parts}
