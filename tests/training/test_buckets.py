@@ -16,6 +16,10 @@ from videopoet_jax.training.manifest import CheckpointError
 from videopoet_jax.training.saved import listed, open_step
 
 
+# TensorStore looks at its settings once in a process: in one that has used it before, these would come too late.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def bucket():
     """`gs://bucket`; what gcsfs, Google's own client and TensorStore are told of the server.
