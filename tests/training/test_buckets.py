@@ -15,7 +15,6 @@ from videopoet_jax.training.folders import Workdir, folder
 from videopoet_jax.training.manifest import CheckpointError
 from videopoet_jax.training.saved import listed, open_step
 
-
 # TensorStore looks at its settings once in a process: in one that has used it before, these would come too late.
 pytestmark = pytest.mark.slow
 
