@@ -1,5 +1,6 @@
 """Processes of one machine that start, stop and go on together; stopped so, nano is trained as if it had not been."""
 
+import json
 import os
 import re
 import shutil
@@ -120,7 +121,9 @@ class Launch:
 def test_nano_that_is_stopped_ends_as_an_uninterrupted_run(tmp_path):
     records, whole, stopped, other = (tmp_path / name for name in ("records", "whole", "stopped", "other"))
     random_records.write(records)
-    Launch(whole, records).ends(0)
+    Launch(whole, records, "--set", f"data.held_out={records}").ends(0)  # both measure and write, the first one draws
+    last = json.loads((whole / "metrics.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite(last["eval/loss_text_to_video"]) and list((whole / "pictures").glob("*.png"))
 
     # One of the two processes gets SIGTERM: both save, and the launcher goes on by itself.
     run = Launch(stopped, records).until(f"step 3/{STEPS}")
