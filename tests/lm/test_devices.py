@@ -51,6 +51,23 @@ def test_loss_and_gradient_are_those_of_one_device(small, shapes_of, sizes):
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-5 * scale), spread_gradient, gradient)
 
 
+def test_slopes_of_a_vocabulary_that_alone_is_split_are_those_of_one_device(small, shapes_of):
+    mesh, batch = make_mesh(jax.devices()[:2], data=1, tensor=2), small.batch(small.layout("text_to_video", SHORT), 2)
+    hidden = np.random.default_rng(0).normal(size=(*batch["ids"].shape, small.model.width)).astype(np.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(output, hidden):
+        fields = (jnp.asarray(batch[name]) for name in ("ids", "table", "weights"))
+        return token_sums(small.model, output, hidden, *fields, 16, 0.1).objective
+
+    wanted = gradient(small.params["output"], hidden)
+    split = jax.device_put(small.params, param_shardings(shapes_of(small.model), mesh))
+    with jax.set_mesh(mesh):
+        found = gradient(split["output"], jax.device_put(hidden, batch_sharding(mesh)))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-4), found, wanted)
+
+
 def test_activations_and_cache_lie_as_their_names_say(small, shapes_of, monkeypatch):
     mesh = make_mesh(data=2, fsdp=1, tensor=2, sequence=2)
     seen = []

@@ -11,6 +11,7 @@ gradients part again once.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -147,7 +148,7 @@ def token_sums(
     Where several share a row, the last token of one scores nothing: the first of the next is of a prefix, of no weight.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    spread = not mesh.empty and mesh.size > 1
+    spread = not mesh.empty and math.prod(mesh.shape[axis] for axis in OWN) > 1
     stretches = mesh.shape["sequence"] if spread else 1
     length = -(-hidden.shape[1] // stretches) * stretches
     rows = hidden.shape[0] // (mesh.shape["data"] * mesh.shape["fsdp"] if spread else 1)
