@@ -72,8 +72,9 @@ class Trainer:
         """`function(params, mutables, batch, rng)`, where partitioning.partition would have everything lie."""
         rows, whole = (NamedSharding(self.mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
         with self.mesh, partitioning.axis_rules(self.rules):
-            compiled = jax.jit(function, in_shardings=(*self._shardings(), rows, whole))
-            return compiled(self.params, self.mutables, batch, rng)
+            where = (*self._shardings(), rows, whole)
+            given = jax.device_put((self.params, self.mutables, batch, rng), where)
+            return jax.jit(function, in_shardings=where)(*given)
 
     def gradients(self, batch, rng):
         """trainer.accumulate_grads_microbatched: (gradients, metrics)"""

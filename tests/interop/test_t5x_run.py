@@ -148,7 +148,7 @@ def test_a_model_axis_of_two_devices_gives_the_same_losses(trained, records, tin
 def test_what_infer_writes_is_read_back_as_codes(trained, there, tiny, tmp_path):
     run("infer", "infer", there, f"OVERRIDES={tiny}", "MIXTURE_OR_TASK_NAME='videopoet_image_to_video'",
         f"CHECKPOINT_PATH='{trained[0]}/checkpoint_20'", f"INFER_OUTPUT_DIR='{tmp_path}'",
-        "infer_script.infer.mode='predict_with_aux'", "utils.DatasetConfig.batch_size=4")  # fmt: skip
+        "infer.mode='predict_with_aux'", "utils.DatasetConfig.batch_size=4")  # fmt: skip
     (path,) = tmp_path.glob("*.jsonl-00000-of-00001")
     read = list(t5x_predictions.read(path))
     examples = list(mixtures.examples("image_to_video", "validation", None))

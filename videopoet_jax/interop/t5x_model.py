@@ -15,7 +15,6 @@ T5X compiles under a mesh of its own, `data, model`; what is ours runs under the
 activations, losses and caches are spread as in our loop.
 """
 
-import contextlib
 import functools
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,15 +27,16 @@ import numpy as np
 from flax.core import unfreeze
 from flax.linen.partitioning import AxisMetadata
 from jax.interpreters import pxla
-from jax.sharding import AbstractMesh, AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from videopoet_jax.layers.objective import FROZEN, Aux, Mean
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.decode_rows import generate_rows
+from videopoet_jax.lm.heads import heads
 from videopoet_jax.lm.language_model import init_params
 from videopoet_jax.lm.loss import make_loss
-from videopoet_jax.lm.totals import token_sums
+from videopoet_jax.lm.totals import positions_of_chunk, shift_out
 from videopoet_jax.lm.transformer import PrefixLM, whole_sequence
 from videopoet_jax.parallel.axes import RULES
 from videopoet_jax.parallel.mesh import AXES
@@ -61,16 +61,25 @@ def our_mesh(theirs: Mesh) -> AbstractMesh:
 
 
 def on_our_mesh(method: Callable) -> Callable:
-    """Runs under `our_mesh` of the one that T5X has entered, and without its rules; under no mesh if there is none."""
+    """Runs under `our_mesh` of the one that T5X has entered, and without its rules; as it is if there is none."""
 
     @functools.wraps(method)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         theirs = pxla.thread_resources.env.physical_mesh  # where `with mesh` leaves it, which T5X says; no newer name
-        mesh = contextlib.nullcontext() if theirs.empty else jax.sharding.use_abstract_mesh(our_mesh(theirs))
-        with mesh, nn.logical_axis_rules(()):
+        if theirs.empty:
+            return method(*args, **kwargs)
+        with jax.sharding.use_abstract_mesh(our_mesh(theirs)), nn.logical_axis_rules(()):
+            args, kwargs = jax.tree.map(_by_our_names, (args, kwargs))
             return method(*args, **kwargs)
 
     return wrapped
+
+
+def _by_our_names(x: Any) -> Any:
+    """An array where it lies, its mesh the one that is set: some operations take none of two meshes."""
+    if not isinstance(x, jax.Array):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*[PartitionSpec.UNCONSTRAINED] * x.ndim))
 
 
 def axes_of(boxed: PyTree) -> PyTree:
@@ -220,19 +229,27 @@ class Adapter:
         return batch | {"text": text, "empty_text": empty}
 
     @on_our_mesh
-    def _hidden(self, params: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
-        return self.module.apply({"params": params}, whole_sequence(batch, batch["text"], batch["text_mask"]))[0]
-
     def _score(self, params: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
-        """Row by row, which the compiler spreads: sums over a mesh have no rows."""
-        hidden, chunk = self._hidden(params, batch), max(1, self._config.loss.chunk // len(batch["ids"]))
+        """As `lm.totals`, a chunk of positions at a time; but of each row, and spread by the compiler."""
+        hidden, _ = self.module.apply({"params": params}, whole_sequence(batch, batch["text"], batch["text_mask"]))
+        fields = hidden, *(shift_out(batch[name]) for name in ("ids", "table", "weights"))
+        rows, length = batch["ids"].shape
+        size = positions_of_chunk(self._config.loss.chunk, rows, length)
 
-        def row(*tokens: jax.Array) -> jax.Array:
-            alone = (x[None] for x in tokens)
-            sums = token_sums(self.module, params["output"], *alone, chunk, 0.0)
-            return -sum(total.nll for total in sums.totals.values())
+        def chunks(x: jax.Array) -> jax.Array:
+            """`[b n …] → [chunks b size …]`, zeros at the end."""
+            x = jnp.pad(x, [(0, 0), (0, -length % size)] + [(0, 0)] * (x.ndim - 2))
+            return jnp.moveaxis(x.reshape(rows, -1, size, *x.shape[2:]), 1, 0)
 
-        return jax.vmap(row)(hidden, batch["ids"], batch["table"], batch["weights"])
+        def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            x, ids, table, weights = chunk
+            for head in heads(self.module):
+                own = weights * head.belongs(ids, table)
+                scored = head.score(params["output"], x, jnp.where(own != 0, head.index(ids), 0))
+                total -= jnp.sum(own * scored.nll, axis=1)
+            return total, None
+
+        return jax.lax.scan(add, jnp.zeros(rows), tuple(map(chunks, fields)))[0]
 
 
 def averages(aux: Aux) -> dict[str, Any]:
