@@ -12,9 +12,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def jax_as_the_command_line(command: str):
     """JAX with the options that `videopoet COMMAND` sets before it starts."""
-    from videopoet_jax.cli.main import tune_xla
+    from videopoet_jax.cli.main import keep_memory, tune_xla
 
     tune_xla(command)
+    if command == "train":
+        keep_memory()
     import jax
 
     return jax

@@ -1,6 +1,7 @@
 """The command line: quick to start, and every bad input is one line that says value, rule and remedy."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -182,6 +183,35 @@ def test_an_accelerator_is_known_by_its_plugin_unless_jax_is_told(platforms, plu
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["one"] if plugin else [])
     assert nothing_but_cpu() is alone
+
+
+# Pages that the system had to clear for 64 MiB that are asked for, written and freed, a second time.
+FREED = """
+import ctypes, resource
+from videopoet_jax.cli.main import keep_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    memory = libc.malloc(64 << 20)
+    ctypes.memset(memory, 1, 64 << 20)
+    libc.free(memory)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+KEEP
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_memory_that_is_freed_is_kept_for_the_next_step():
+    def faults(program):
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        return int(done.stdout)
+
+    assert faults(FREED.replace("KEEP", "")) > 1_000
+    assert faults(FREED.replace("KEEP", "keep_memory()")) < 10
 
 
 @pytest.mark.parametrize("plugin", ["jax_cuda12_plugin", "jax_cuda13_plugin"])

@@ -35,7 +35,7 @@ def _product_back(kept: tuple[Array, Array], slopes: Float[Array, "b n v"]) -> t
     x, table = kept
     slopes = slopes.astype(x.dtype)
     of_x = jnp.einsum("bnv,vd->bnd", slopes, table.astype(x.dtype))
-    of_table = jnp.einsum("bnv,bnd->vd", slopes, x, preferred_element_type=jnp.float32)
+    of_table = jnp.einsum("bnd,bnv->dv", x, slopes, preferred_element_type=jnp.float32).T  # the smaller one is turned
     return of_x, of_table.astype(table.dtype)
 
 
