@@ -150,7 +150,10 @@ run() {
             ask
         fi
         case "$ended" in
-            running) continue ;; # the connection was lost, not the run
+            running) # the connection was lost, not the run
+                sleep "$poll"
+                continue
+                ;;
             'ended 0') break ;;
         esac
         sleep "$poll" # preemption is not told of at once
