@@ -11,7 +11,7 @@ import pytest
 from many_tasks import INDEX, VIEWS, batches, layouts, written
 from numpy.testing import assert_allclose, assert_array_equal
 
-from videopoet_jax.data.task_batches import example_of, kinds_of, task_batches
+from videopoet_jax.data.task_batches import example_of, kinds_of, sequences_a_step, task_batches
 from videopoet_jax.data.token_records import FIELDS, TokenSource, TokenWriter, index_of
 from videopoet_jax.sequence import TASKS, Grid, assemble, disassemble, get_task
 
@@ -383,3 +383,22 @@ def test_a_task_that_has_only_damaged_records_of_a_size_ends_the_run(source, tmp
     words = "task unconditional, 5×32×16: none of its 1 records is whole; leave the task out, .*; the last: visual"
     with pytest.raises(ValueError, match=words):
         list(itertools.islice(loader, 60))
+
+
+@pytest.mark.parametrize("rows", [2, None])  # always as many, or by their length
+def test_sequences_a_step_are_what_batches_have_on_average(tmp_path, rows):
+    source, rates = written(tmp_path / "records"), {"text_to_image": 3.0, "text_to_video": 1.0, "captioning": 1.0}
+    kinds = kinds_of(source.index, VIEWS, rates, layouts())
+    of_length = lambda length: rows or 2_000 // length // 2 * 2  # noqa: E731
+    mean = sequences_a_step(kinds, most_groups=3, packing=0, stretches=1, rows=of_length)
+    assert len(mean) == len(kinds)
+    steps = list(itertools.islice(batches(source, rates, most_groups=3, rows=rows), 150))
+    found = np.mean([np.sum(batch["weights"]) for batch in steps]), np.mean([len(batch["ids"]) for batch in steps])
+    tokens = sum(count * (layout.length - layout.prefix_length) for layout, count in mean)
+    spare = sum(
+        count * layout.text_length for layout, count in mean if layout.task.name == "captioning"
+    )  # unused slots
+    assert found[1] == pytest.approx(sum(count for _, count in mean), rel=0.15)
+    assert 0.85 * (tokens - spare) < found[0] < 1.15 * tokens
+    packed = sequences_a_step(kinds, most_groups=3, packing=400, stretches=1, rows=of_length)
+    assert len(packed) == len(kinds) and all(count > 0 for _, count in packed)

@@ -16,6 +16,8 @@ KINDS = {
     "tokenizer": "evaluate_tokenizer",
     "audio-tokenizer": "evaluate_audio_tokenizer",
     "compression": "evaluate_compression",
+    "losses": "evaluate_losses",
+    "scaling": "evaluate_scaling",
 }
 
 

@@ -268,6 +268,17 @@ def _groups(kinds: Sequence[Kind], most_groups: int, stretches: int) -> Iterator
         yield grouping.stretched(group.length, stretches), max(kind.layout.text_length for kind in members), members
 
 
+def sequences_a_step(
+    kinds: Sequence[Kind], *, most_groups: int, packing: int, stretches: int, rows: Callable[[int], int]
+) -> list[tuple[Layout, float]]:
+    """How many sequences of each kind a step has on average, by `task_batches`' own rules."""
+    total = sum(kind.rate for kind in kinds)
+    if packing:
+        return [(kind.layout, kind.rate / total * rows(kind.layout.length)) for kind in kinds]
+    groups = _groups(kinds, most_groups, stretches)
+    return [(kind.layout, kind.rate / total * rows(length)) for length, _, members in groups for kind in members]
+
+
 def one_task_each(
     source: TokenSource,
     rates: Mapping[str, float],

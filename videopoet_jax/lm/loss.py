@@ -35,6 +35,21 @@ def metrics_of(totals: Mapping[str, Totals]) -> dict[str, Mean]:
     return metrics
 
 
+def sums_of_rows(
+    model: PrefixLM, params: Any, batch: Batch, text: Float[Array, "b l c"], chunk: int
+) -> dict[str, Float[Array, "b 2"]]:
+    """Of each sequence of a batch by itself its weight and nats, by the name of the head."""
+
+    def one(row: tuple[Batch, Array]) -> dict[str, Array]:
+        batch, text = jax.tree.map(lambda x: x[None], row)
+        hidden, _ = model.apply({"params": params}, whole_sequence(batch, text, batch["text_mask"]))
+        tokens = (batch[name] for name in ("ids", "table", "weights"))
+        totals = token_sums(model, params["output"], hidden, *tokens, chunk, 0.0).totals
+        return {name: jnp.stack([total.weight, total.nll]) for name, total in totals.items()}
+
+    return jax.lax.map(one, ({name: jnp.asarray(value) for name, value in batch.items()}, text))
+
+
 def _dropped(batch: Batch, rate: float, key: Array) -> Bool[Array, "b *s 1"]:
     return jax.random.bernoulli(key, rate, batch["text_ids"].shape[:-1])[..., None]
 

@@ -31,6 +31,9 @@ class Layouts:
     text_lengths: tuple[int, ...]
     code_bits: int = 0
 
+    def __post_init__(self):
+        _ = self.words  # raises
+
     @property
     def words(self) -> Words | None:
         """How tokens hold the bits of codes; None where a token is a code."""
