@@ -95,6 +95,13 @@ MODULE = """HloModule m, is_scheduled=true
   ROOT %together = (f32[6,2]{1,0}, f32[4]{0}, f32[8]{0}) tuple(%negative, %four, %all-gather.3)
 }
 
+%pair (h2: f32[6,2]) -> (f32[6,2], f32[6,2]) {
+  %h2 = f32[6,2]{1,0} parameter(0)
+  %minus = f32[6,2]{1,0} negate(%h2)
+  %sine = f32[6,2]{1,0} sine(%h2)
+  ROOT %two = (f32[6,2]{1,0}, f32[6,2]{1,0}) tuple(%minus, %sine)
+}
+
 %inner (stack: bf16[6,8,32]) -> bf16[8,32] {
   %stack = bf16[6,8,32]{2,1,0} parameter(0)
   %n = s32[] constant(2)
@@ -122,6 +129,7 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %eight.1 = f32[8]{0} get-tuple-element(%begun.1), index=1
   %h.1 = f32[6,2]{1,0} parameter(4)
   %both = (f32[6,2]{1,0}, f32[4]{0}, f32[8]{0}) fusion(%four.1, %eight.1, %h.1), kind=kLoop, calls=%meanwhile
+  %two.1 = (f32[6,2]{1,0}, f32[6,2]{1,0}) fusion(%h.1), kind=kLoop, calls=%pair
   %send.1 = (f32[100]{0}, u32[], token[]) send(%x, %t), channel_id=9, is_host_transfer=true
   %rs = f32[2]{0} reduce-scatter(%x), channel_id=4, replica_groups=[2,4]<=[8], dimensions={0}
   ROOT %if = f32[8]{0} conditional(%p, %x, %x), true_computation=%some, false_computation=%none
@@ -144,6 +152,7 @@ def test_lines_written_out():
     assert main.work[0] == (convolution, 2 * (4 * 16 * 32 + 4 * 14 * 64))  # the kernel lies on the chip
     assert main.work[2] == (0.0, 2 * 2 * 8 * 32)  # a layer of six, read by a fusion inside a fusion, and written
     assert main.work[4] == (0.0, 2 * 6 * 2 * 4)  # what a collective brings meanwhile is not its traffic
+    assert main.work[5] == (0.0, 3 * 6 * 2 * 4)  # one read, two written
     assert main.work[3] == (0.0, 2 * 2 * 8 * 32)  # two layers read, onto the chip
 
 

@@ -85,12 +85,12 @@ class Program(NamedTuple):
     @property
     def flops(self) -> float:
         """Operations of products, of one device."""
-        return sum(b.times * flops for b in self.blocks for flops, _ in b.work)
+        return sum((b.times * flops for b in self.blocks for flops, _ in b.work), 0.0)
 
     @property
     def moved(self) -> float:
         """Bytes from and to memory, of one device."""
-        return sum(b.times * moved for b in self.blocks for _, moved in b.work)
+        return sum((b.times * moved for b in self.blocks for _, moved in b.work), 0.0)
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Bytes of all collectives: `{"all-gather": …, "network": …}`"""
@@ -204,7 +204,7 @@ def _inside(
     names = {other.name: other.shape for other in inner}
     parts = [_inside(computations, other, names, density) for other in inner]
     found = [(collective._replace(beside=True), channel) for _, found in parts for collective, channel in found]
-    return sum(flops for flops, _ in parts), found
+    return sum((flops for flops, _ in parts), 0.0), found
 
 
 def _sizes(shape: str) -> tuple[int, ...]:
@@ -256,7 +256,8 @@ def _handed_on(inner: list[Instruction]) -> float:
     elements = _ARRAY.findall(root.shape)
     sizes = [_size(kind, dims) * ("S(" not in layout) for kind, dims, layout in elements]
     origins = [lines[name].opcode if name in lines else "" for name in root.operands]
-    return sum(s for s, o in zip(sizes, origins, strict=True) if o == "parameter" or o.startswith(COLLECTIVES))
+    known = (s for s, o in zip(sizes, origins, strict=True) if o == "parameter" or o.startswith(COLLECTIVES))
+    return sum(known, 0.0)
 
 
 def _parameters(inner: list[Instruction]) -> dict[int, str]:
