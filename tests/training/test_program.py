@@ -130,6 +130,11 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
   %h.1 = f32[6,2]{1,0} parameter(4)
   %both = (f32[6,2]{1,0}, f32[4]{0}, f32[8]{0}) fusion(%four.1, %eight.1, %h.1), kind=kLoop, calls=%meanwhile
   %two.1 = (f32[6,2]{1,0}, f32[6,2]{1,0}) fusion(%h.1), kind=kLoop, calls=%pair
+  %info = s16[1,7,7]{2,1,0} parameter(5)
+  %one_row = bf16[2,16,32]{2,1,0} parameter(6)
+  %rows = bf16[3,2,16,32]{3,2,1,0} parameter(7)
+  %splash_fwd.1 = bf16[2,16,32]{2,1,0} custom-call(%info, %one_row, %one_row), custom_call_target="tpu_custom_call"
+  %splash_dq.1 = bf16[3,2,16,32]{3,2,1,0} custom-call(%info, %rows, %rows), custom_call_target="tpu_custom_call"
   %send.1 = (f32[100]{0}, u32[], token[]) send(%x, %t), channel_id=9, is_host_transfer=true
   %rs = f32[2]{0} reduce-scatter(%x), channel_id=4, replica_groups=[2,4]<=[8], dimensions={0}
   ROOT %if = f32[8]{0} conditional(%p, %x, %x), true_computation=%some, false_computation=%none
@@ -140,7 +145,8 @@ ENTRY %main (x: f32[8], y: bf16[4,16,32], z: bf16[3,32,64]) -> f32[8] {
 def test_lines_written_out():
     program = read_program(MODULE, share=lambda scope: 0.25 if "score_x" in scope else 1.0)
     convolution = 2 * 4 * 14 * 64 * 3 * 32
-    assert program.flops == 2 * convolution + 0.25 * 2 * 8 * 8
+    attention = 2 * 2 * (2 * 16 * 16 * 32) + 3 * 2 * (3 * 2 * 16 * 16 * 32)
+    assert program.flops == 2 * convolution + 0.25 * 2 * 8 * 8 + attention
     assert sorted(c for _, c in program.collectives()) == [
         ("all-gather", 32.0, (0, 1), True),  # written in two fusions, done once, beside them
         ("all-gather", 32.0, (0, 1), True),  # begun in one, going on in another

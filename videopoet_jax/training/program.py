@@ -306,10 +306,11 @@ def _operations(line: Instruction, shapes: Mapping[str, str], density: float) ->
     if line.opcode == "convolution":
         return _convolution(line, shapes)
     if line.opcode == "custom-call" and "splash" in line.name:
-        # [rows heads positions channels]; products of positions with positions: 2 forward, 3 and 4 for the gradients
-        rows, heads, positions, channels = next(x for o in line.operands if len(x := _sizes(shapes[o])) == 4)
+        # The queries come first among what is no integer: [rows heads positions channels], or without rows where there
+        # is one. Products of positions with positions: 2 forward, 3 and 4 for the gradients.
+        *alike, positions, channels = next(_sizes(shapes[o]) for o in line.operands if shapes[o][0] not in "spu(")
         products = 4 if "dkv" in line.name else 3 if "dq" in line.name else 2
-        return products * 2.0 * rows * heads * positions**2 * channels * density
+        return products * 2.0 * math.prod(alike) * positions**2 * channels * density
     return 0.0
 
 
