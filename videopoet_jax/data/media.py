@@ -9,7 +9,7 @@ Files come from strangers: `media_open` says what is refused, and why. libav's o
 """
 
 from videopoet_jax.data.media_frames import MAX_VIDEO_BYTES, VideoInfo, iterate_frames, probe, read_video
-from videopoet_jax.data.media_image import fit, is_still, read_image, write_image
+from videopoet_jax.data.media_image import PICTURES, fit, is_still, read_image, write_image
 from videopoet_jax.data.media_moments import retime
 from videopoet_jax.data.media_open import (
     MAX_CHANNELS,
@@ -27,7 +27,7 @@ from videopoet_jax.data.media_write import VideoWriter, write_video, write_wav
 
 __all__ = [
     "MAX_AUDIO_BYTES", "MAX_CHANNELS", "MAX_FPS", "MAX_PIXELS", "MAX_SECONDS", "MAX_SIDE", "MAX_VIDEO_BYTES",
-    "SAMPLE_RATES", "EmptyStream", "MediaError", "Number", "VideoInfo", "VideoWriter", "fit", "is_silent",
+    "PICTURES", "SAMPLE_RATES", "EmptyStream", "MediaError", "Number", "VideoInfo", "VideoWriter", "fit", "is_silent",
     "is_still", "iterate_audio", "iterate_frames", "probe", "read_audio", "read_image", "read_video", "retime",
     "write_image", "write_video", "write_wav",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from videopoet_jax.data.media_open import MediaError, check_size, open_local
 from videopoet_jax.pretrained.files import write_atomically
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def fit(
@@ -83,9 +83,9 @@ def is_still(path: str | os.PathLike) -> bool:
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [h w 3] as PNG, JPEG or WebP, by the suffix; the file appears whole or not at all."""
-    path, kind = Path(path), SUFFIXES.get(Path(path).suffix.lower())
+    path, kind = Path(path), PICTURES.get(Path(path).suffix.lower())
     if kind is None:
-        raise MediaError(f"{path}: pictures are written as {', '.join(SUFFIXES)}; name it {path.stem}.png.")
+        raise MediaError(f"{path}: pictures are written as {', '.join(PICTURES)}; name it {path.stem}.png.")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise MediaError(f"picture {image.dtype}{list(image.shape)}: uint8 [h w 3] is needed; convert it.")
     check_size(path, *image.shape[:2])

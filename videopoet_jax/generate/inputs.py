@@ -1,15 +1,9 @@
-"""What a pipeline is told: its settings, and the inputs of a call with the task that they make plain."""
+"""What a pipeline is told: its settings, and what is said of prompts and sizes that it does not know."""
 
 import dataclasses
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import numpy as np
-from jaxtyping import UInt8
-
-from videopoet_jax.sequence import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,41 +42,6 @@ class Settings:
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the clips that it makes by default."""
         return self.num_frames, self.height, self.width
-
-
-def given_frames(image: Any, video: Any) -> UInt8[np.ndarray, "t h w 3"] | None:
-    """The frames to start from, uint8 [t h w 3], of an image or a video."""
-    if image is not None and video is not None:
-        raise ValueError("image and video: both were given; an image is a video of one frame, give one of them.")
-    frames = image if video is None else video
-    if frames is None:
-        return None
-    frames = np.asarray(frames)
-    frames = frames[None] if frames.ndim == 3 else frames
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise ValueError(f"frames {frames.dtype} {list(frames.shape)}: give uint8 [h w 3] or [t h w 3].")
-    return frames
-
-
-def default_task(*, has_prompt: bool, given: int) -> str:
-    """The task that the inputs make plain: `prompt → text_to_video, 1 frame → image_to_video, 5 frames → …`"""
-    if given == 0:
-        return "text_to_video" if has_prompt else "unconditional"
-    if given == 1:
-        return "image_to_video"
-    name = f"frame_prediction_{given}"
-    if name not in TASKS:
-        raise ValueError(f"{given} frames given: a clip is continued from 1, 5, 9 or 13 frames; cut it to one of them.")
-    return name
-
-
-def refuse_untrained(settings: Settings, **inputs: Any) -> None:
-    """Raises for inputs that none of the model's tasks reads."""
-    for name, value in inputs.items():
-        if value is not None:
-            raise ValueError(
-                f"{name}: none of this model's tasks ({', '.join(settings.tasks)}) reads one; leave it out."
-            )
 
 
 def warn_of_strangers(

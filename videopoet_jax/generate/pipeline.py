@@ -18,15 +18,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from videopoet_jax.audio.tokenizer import AudioTokenizer
-from videopoet_jax.data.media import fit
 from videopoet_jax.generate.clip import Clip
-from videopoet_jax.generate.inputs import (
-    Settings,
-    default_task,
-    given_frames,
-    refuse_untrained,
-    warn_of_strangers,
-)
+from videopoet_jax.generate.given import Given, check_given, default_task, heard, shown
+from videopoet_jax.generate.inputs import Settings, warn_of_strangers
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
 from videopoet_jax.pretrained import SHARD_SIZE, check_digests, digest, read_config, resolve, write_config
@@ -119,12 +113,17 @@ class VideoPoet:
         output_type: str = "np",
         callback_on_step_end: Callable[[int, int], None] | None = None,
     ) -> Clip | list[Clip]:
-        """Clips for a prompt, or from the first frames of one. A string gives a `Clip` (or, with several videos per
-        prompt, a list), a list of strings a list, prompt by prompt.
+        """Clips for a prompt, from frames, sound, or a clip with a hole. A string gives a `Clip` (or, with several
+        videos per prompt, a list), a list of strings a list, prompt by prompt.
 
         Args:
-            task: a name of `videopoet_jax.sequence.TASKS`; by default the one that the inputs make plain.
-            image: uint8 [h w 3], the first frame; video: uint8 [t h w 3], the first 5, 9 or 13 frames.
+            task: a name of `videopoet_jax.sequence.TASKS`; by default the one that the inputs make plain
+                (`generate.given`).
+            image: uint8 [h w 3], the first frame, or [2 h w 3], the first and the last.
+            video: uint8 [t h w 3], as many frames as the task reads.
+            audio: float32 [s] at the model's sample rate; what the task does not read of it is left out.
+            mask: bool [h w] or [t h w] in the size of the video, True where to write; or the name of a region.
+            structure: uint8 [t h w 3], flow and depth (`data.structure.to_picture`); by default the video's flow.
             num_frames, height, width: None is what the model was trained on.
             guidance_scale, temperature, top_k, top_p: None is the model's own setting; `guidance_scale=1` is none.
             negative_prompt: what guidance leads away from; None is the empty prompt.
@@ -137,12 +136,14 @@ class VideoPoet:
         """
         if output_type not in ("np", "tokens"):
             raise ValueError(f"output_type {output_type!r}: unknown; use np or tokens.")
-        refuse_untrained(self.settings, audio=audio, mask=mask, structure=structure)
         prepared = self.prepare(
             prompt,
             task=task,
             image=image,
             video=video,
+            audio=audio,
+            mask=mask,
+            structure=structure,
             num_frames=num_frames,
             height=height,
             width=width,
@@ -157,7 +158,8 @@ class VideoPoet:
         written = self.lm.generate(prepared, callback=callback_on_step_end)
         if output_type == "tokens":
             return written
-        clips = self.decode(written)
+        given = check_given(image, video, audio, mask, structure)
+        clips = [self._as_given(clip, written.layout, given) for clip in self.decode(written)]
         alone = (prompt is None or isinstance(prompt, str)) and num_videos_per_prompt == 1
         return clips[0] if alone else clips
 
@@ -168,6 +170,9 @@ class VideoPoet:
         task: str | None = None,
         image: Any = None,
         video: Any = None,
+        audio: Any = None,
+        mask: Any = None,
+        structure: Any = None,
         num_frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -190,22 +195,20 @@ class VideoPoet:
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         if len(seeds) != len(prompts):
             raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one for all or one for each.")
-        frames = given_frames(image, video)
-        name = task or default_task(has_prompt=prompt is not None, given=0 if frames is None else len(frames))
+        given = check_given(image, video, audio, mask, structure)
+        name = task or default_task(given, has_prompt=prompt is not None)
         chosen = self.trained_task(name)
         if negative_prompt and not chosen.text:
             raise ValueError(f"negative_prompt: task {name} reads no text; leave it out or use a task that does.")
         sampling = self.sampling(guidance_scale if chosen.text else 1.0, temperature, top_k, top_p)
-        size = [
-            trained if asked is None else asked
-            for asked, trained in zip((num_frames, height, width), s.size, strict=True)
-        ]
+        asked, trained = (num_frames, height, width), (chosen.frames or s.num_frames, *s.size[1:])
+        size = [own if a is None else a for a, own in zip(asked, trained, strict=True)]
         layout = self.layouts.layout(chosen, self.layouts.grid(*size))
         told = [p for p in prompts if p]
         cut = self.text_encoder.tokenize(told, s.text_length).truncated.tolist() if told else []
-        warn_of_strangers(s, told, cut, size)
-        given = self._prefix_codes(layout, frames)
-        records = [given | self.text_entries(p) for p in prompts for _ in range(num_videos_per_prompt)]
+        warn_of_strangers(s, told, cut, size if chosen.frames is None else (s.num_frames, *size[1:]))
+        codes = self._prefix_codes(layout, given)
+        records = [codes | self.text_entries(p) for p in prompts for _ in range(num_videos_per_prompt)]
         pairs = [(own, copy) for own in seeds for copy in range(num_videos_per_prompt)]
         return self.prepare_records(layout, records, seeds=pairs, sampling=sampling, negative_prompt=negative_prompt)
 
@@ -251,6 +254,9 @@ class VideoPoet:
         clips = []
         for row in range(len(written.ids)):
             frames = self.video_tokenizer.decode(records["video"][row])
+            if "text_ids" in records:
+                clips.append(Clip(frames, s.fps, caption=self.text_encoder.pieces.decode(records["text_ids"][row])))
+                continue
             if "audio" not in records:
                 clips.append(Clip(frames, s.fps))
                 continue
@@ -280,23 +286,27 @@ class VideoPoet:
             guidance_scale=None if scale == 1 else scale,  # a scale of 1 needs no second row
         ).checked()
 
-    def _prefix_codes(self, layout: Any, frames: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Codes of the frames that the task reads, on the grid of the whole clip."""
-        reads = max((span.stop for span in layout.task.reads if span.modality == "video"), default=0)
-        given = 0 if frames is None else len(frames)
-        if given != reads:
-            raise ValueError(
-                f"{given} frames given: task {layout.task.name} reads {reads}; give an image (1 frame) or a video "
-                f"of as many frames as the task reads."
-            )
-        if frames is None:
-            return {}
-        grid = layout.grid
-        fitted = np.stack([fit(frame, grid.height, grid.width) for frame in frames])
-        codes = np.zeros(grid.latents, np.int32)
-        known = np.asarray(self.video_tokenizer.encode(fitted).codes)
-        codes[: len(known)] = known
-        return {"video": codes}
+    def _prefix_codes(self, layout: Layout, given: Given) -> dict[str, np.ndarray]:
+        """Codes of what the task reads, on the grid of the whole clip."""
+        grid, alone, codes = layout.grid, {span.key for span in layout.task.reads if span.alone}, {}
+        for key, frames in shown(layout, given).items():
+            known = np.asarray(self.video_tokenizer.encode(frames).codes, np.int32)
+            codes[key] = known if key in alone else _on_grid(known, grid.latents)
+        sound = heard(layout, given, fps=self.settings.fps, sample_rate=self.settings.sample_rate)
+        if sound is not None:
+            known = np.asarray(self.audio_tokenizer.encode(sound, grid.audio_levels).codes, np.int32)
+            codes["audio"] = _on_grid(known, (grid.audio_frames, grid.audio_levels))
+        return codes
+
+    def _as_given(self, clip: Clip, layout: Layout, given: Given) -> Clip:
+        """The clip with what the task only read as it was given, and not as the tokenizers make it again."""
+        task, written = layout.task, {span.modality for span in layout.task.writes}
+        if "video" not in written:
+            clip = dataclasses.replace(clip, frames=given.frames)
+        if "audio" not in written and any(span.modality == "audio" and span.stop is None for span in task.reads):
+            rate = self.settings.sample_rate
+            clip = dataclasses.replace(clip, audio=heard(layout, given, fps=clip.fps, sample_rate=rate))
+        return clip
 
     def text_entries(self, prompt: str) -> dict[str, np.ndarray]:
         """`text_ids` and `text_mask` [l] of a record."""
@@ -313,3 +323,10 @@ class VideoPoet:
             "empty_text": np.repeat(empty, rows, axis=0),
             "empty_text_mask": np.repeat(other.mask, rows, axis=0),
         }
+
+
+def _on_grid(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Codes of the first frames on the grid of the whole clip, 0 behind them."""
+    whole = np.zeros(shape, np.int32)
+    whole[: len(codes)] = codes
+    return whole

@@ -1,0 +1,129 @@
+"""Tasks one after another, each on what the one before it made:
+
+    image_to_video: a red 3 moving left → stylize: blue → outpaint(vertical) → video_to_audio
+
+A step is a task's name, or a verb for it (`VERBS`), the mask of a task that fills a hole in brackets, and behind a colon
+its prompt. A step sees no other step's prompt. What a step does not write stays: stylized frames keep their sound.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from videopoet_jax.generate.clip import Clip
+from videopoet_jax.generate.given import HOLES, Given, check_given
+from videopoet_jax.generate.long import joined
+from videopoet_jax.generate.pipeline import VideoPoet
+from videopoet_jax.sequence.tasks import Task
+
+ARROW = re.compile(r"\s*(?:→|->)\s*")
+STEP = re.compile(r"(?P<name>\w+)\s*(?:\((?P<mask>[^()]*)\))?\s*(?::\s*(?P<prompt>.*))?", re.DOTALL)
+VERBS = {
+    "inpaint": "inpainting",
+    "outpaint": "outpainting",
+    "edit": "editing",
+    "stylize": "stylization",
+    "continue": "video_continuation",
+    "caption": "captioning",
+}
+
+
+class Step(NamedTuple):
+    """A task, its prompt if it has one, and the name of its mask's region."""
+
+    task: str
+    prompt: str | None = None
+    mask: str | None = None
+
+
+def parse(chain: str) -> list[Step]:
+    """`text_to_video: a red 3 → outpaint(central)` → `[Step("text_to_video", "a red 3"), Step("outpainting", None,
+    "central")]`
+
+    Raises:
+        ValueError: a step that is none.
+    """
+    steps = []
+    for number, text in enumerate(ARROW.split(chain.strip()), start=1):
+        match = STEP.fullmatch(text)
+        if match is None:
+            raise ValueError(f"step {number}, {text!r}: write TASK, TASK: PROMPT or TASK(MASK), with → or -> between.")
+        name, prompt = match["name"], match["prompt"] and match["prompt"].strip()
+        steps.append(Step(VERBS.get(name, name), prompt or None, match["mask"]))
+    return steps
+
+
+def checked(vp: VideoPoet, steps: Sequence[Step], given: Given) -> list[Task]:
+    """The steps' tasks.
+
+    Raises:
+        ValueError: a task that the model does not know, a prompt, mask or sound that is missing or not read.
+    """
+    tasks, sound = [], given.audio is not None
+    for number, step in enumerate(steps, start=1):
+        task = vp.trained_task(step.task)
+        where = f"step {number}, {step.task}"
+        if step.prompt and not task.text:
+            raise ValueError(f"{where}: reads no text; leave {step.prompt!r} out.")
+        if task.text and not step.prompt and "image_to_video" != task.name:
+            raise ValueError(f"{where}: reads a text; write `{step.task}: TEXT`.")
+        holes = {span.key for span in task.reads} & HOLES.keys()
+        if step.mask and not holes:
+            raise ValueError(f"{where}: fills no hole; leave ({step.mask}) out.")
+        if holes and not step.mask and (number > 1 or given.mask is None):
+            raise ValueError(f"{where}: fills a hole; write `{step.task}(central)`, or another region.")
+        if step.mask:
+            check_given(mask=step.mask)
+        if number > 1 and not sound and any(span.modality == "audio" for span in task.reads):
+            raise ValueError(f"{where}: hears sound, and the step before it makes none; put video_to_audio between.")
+        sound = sound or any(span.modality == "audio" for span in task.writes)
+        tasks.append(task)
+    for number, task in enumerate(tasks[:-1], start=1):
+        if not any(span.modality in ("video", "audio") for span in task.writes) or task.frames == 1:
+            following = tasks[number]
+            if task.frames == 1 and following.name.startswith("image_to_video"):
+                continue
+            raise ValueError(f"step {number}, {task.name}: makes no clip that {following.name} could go on with.")
+    return tasks
+
+
+def run(vp: VideoPoet, steps: Sequence[Step], *, seed: int = 0, **inputs: Any) -> Iterator[Clip]:
+    """Every step's clip, as soon as it is made; `inputs` (image, video, audio, mask, structure) are the first step's.
+
+    Raises:
+        ValueError: as `checked`, before anything is made; or inputs that the first step does not take.
+    """
+    given = check_given(**inputs)
+    tasks = checked(vp, steps, given)
+    if steps[0].mask:
+        inputs["mask"] = steps[0].mask
+    clip = None
+    for number, (step, task) in enumerate(zip(steps, tasks, strict=True)):
+        if clip is not None:
+            inputs = inputs_of(task, clip) | ({"mask": step.mask} if step.mask else {})
+        made = vp.generate(step.prompt, task=task.name, seed=seed + number, **inputs)
+        before = Clip(given.frames, made.fps, given.audio) if clip is None and given.count else clip
+        clip = with_sound_of(made, before)
+        yield clip
+
+
+def inputs_of(task: Task, clip: Clip) -> dict[str, Any]:
+    """What a task is given of a clip: all of it, or the end of it where the task goes on from some frames."""
+    stops = [span.stop for span in task.reads if span.modality == "video" and not span.alone]
+    inputs: dict[str, Any] = {}
+    whole = clip
+    if stops and None not in stops and not any(span.alone for span in task.reads):
+        whole = joined([clip], keep=max(stops))
+    if any(span.modality == "video" for span in task.reads):
+        inputs["video"] = whole.frames
+    if any(span.modality == "audio" for span in task.reads):
+        inputs["audio"] = whole.audio
+    return inputs
+
+
+def with_sound_of(made: Clip, before: Clip | None) -> Clip:
+    """A silent clip with the sound of the one that it was made of, if it is as long."""
+    if made.audio is not None or before is None or before.audio is None or len(made.frames) != len(before.frames):
+        return made
+    return dataclasses.replace(made, audio=before.audio, sample_rate=before.sample_rate)
