@@ -134,7 +134,7 @@ def test_prompts_may_have_seeds_of_their_own_and_what_reads_no_text_is_not_guide
         (dict(negative_prompt="blue"), "unconditional reads no text"),
         (dict(prompt="a red 3 moving left", temperature=-1.0), "temperature -1.0"),
         (dict(prompt="a red 3 moving left", task="stylization"), "task 'stylization'"),
-        (dict(prompt="a red 3 moving left", audio=np.zeros(9)), "leave it out"),
+        (dict(audio=np.zeros(9)), "task .audio_to_video.: this model was not trained on it"),
         (dict(prompt=[]), "0 prompts"),
     ],
 )

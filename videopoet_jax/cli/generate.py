@@ -1,4 +1,4 @@
-"""`videopoet generate`: prompts, a picture or the first frames of a video → mp4 files with sound."""
+"""`videopoet generate`: prompts, pictures, videos or sounds → mp4 files with sound."""
 
 import json
 import re
@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 
 import click
-import numpy as np
 
+from videopoet_jax.cli.given import media_options, read_given
 from videopoet_jax.cli.targets import check_targets
 
 # Files are named after their prompt, letters of any script; a file system takes 255 bytes, temporary names some more.
@@ -27,10 +27,9 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--out-dir", type=click.Path(path_type=Path), help="Where the clips of a prompts file go.")
 @click.option("--sheet", type=click.Path(path_type=Path), help=f"Also draw the first clips, at most {MAX_ROWS} (PNG).")
 @click.option("--task", help="A task's name; by default the one that the inputs make plain.")
-@click.option("--image", type=click.Path(path_type=Path), help="The first frame.")
-@click.option("--video", type=click.Path(path_type=Path), help="A video, whose first frames are continued.")
+@media_options
 @click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
-              help="How many frames of --video are given.")  # fmt: skip
+              help="How many frames of --video are given where no task or mask says it.")  # fmt: skip
 @click.option("--num-frames", type=int, help="1 + 4·k; by default the model's own.")
 @click.option("--height", type=int, help="A multiple of the tokenizer's stride; by default the model's own.")
 @click.option("--width", type=int, help="Likewise.")
@@ -45,14 +44,17 @@ MAX_ROWS = 64  # of the contact sheet
               help="Clips at a time; they are written before the next ones begin.")  # fmt: skip
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def command(
-    prompt, model, prompts_file, out, out_dir, sheet, image, video, prefix_frames, batch_size, report, **options
-):
-    """Generate clips. PROMPT is a text; without one, and without --image or --video, the model dreams."""
+    prompt, model, prompts_file, out, out_dir, sheet, image, last_image, video, audio, mask, structure, prefix_frames,
+    batch_size, report, **options,
+):  # fmt: skip
+    """Generate clips. PROMPT is a text; without one, and without media, the model dreams."""
     prompts = _prompts(prompt, prompts_file)
     copies, seed = options["num_videos_per_prompt"], options["seed"]
-    targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed)
-    check_targets(*targets, sheet, report, inputs=(image, video, prompts_file))
+    suffix = ".png" if options["task"] == "text_to_image" else ".mp4"
+    targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed, suffix)
+    check_targets(*targets, sheet, report, inputs=(image, last_image, video, audio, structure, prompts_file))
     started = time.perf_counter()
+    from videopoet_jax.generate.given import check_given
     from videopoet_jax.generate.pipeline import VideoPoet
     from videopoet_jax.lm.decode import written
     from videopoet_jax.training.compilation import use_compilation_cache
@@ -60,21 +62,22 @@ def command(
     _warn_plainly()
     use_compilation_cache()
     vp = VideoPoet.from_pretrained(model)
-    first = _first_frames(image, video, int(prefix_frames), vp.settings)
+    files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
+    given = read_given(vp.settings, options["task"], **files, prefix_frames=int(prefix_frames))
     loaded = time.perf_counter()
     click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once (afterwards it is in the cache) …")
     rows, drawn, writing = [], 0, 0.0
     at_once = max(1, batch_size // copies)
     for begin in range(0, len(prompts), at_once):
         some = prompts[begin : begin + at_once]
-        prepared = vp.prepare(some if prompts_file else (some[0] or None), video=first, **options)
+        prepared = vp.prepare(some if prompts_file else (some[0] or None), **given, **options)
         tokens = _Tokens()
-        clips = vp.decode(vp.lm.generate(prepared, callback=tokens))
+        clips = vp.decode(vp.lm.generate(prepared, callback=tokens), check_given(**given))
         drawn += len(clips) * sum(segment.length for segment, *_ in written(prepared.layout))
         writing += tokens.seconds
         for clip, target in zip(clips, targets[begin * copies :], strict=False):
             clip.save(target)
-            click.echo(f"wrote {target}")
+            click.echo(f"wrote {target}" + (f": {clip.caption}" if clip.caption is not None else ""))
         rows = [*rows, *zip((p for p in some for _ in range(copies)), clips, strict=True)][:MAX_ROWS]
     if sheet:
         _save_sheet(sheet, rows)
@@ -125,38 +128,21 @@ def _prompts(prompt: str | None, prompts_file: Path | None) -> list[str]:
     return prompts
 
 
-def _targets(prompts, copies, from_file, out, out_dir, seed) -> list[Path]:
+def _targets(prompts, copies, from_file, out, out_dir, seed, suffix) -> list[Path]:
     """The file of every clip, prompt by prompt."""
     if from_file:
         if out:
             raise ValueError("--out with --prompts-file: it names one file; use --out-dir.")
-        return [(out_dir or Path(".")) / f"{i:04d}.mp4" for i in range(len(prompts) * copies)]
+        return [(out_dir or Path(".")) / f"{i:04d}{suffix}" for i in range(len(prompts) * copies)]
     words = re.sub(r"[^\w]+", "_", prompts[0].lower()).strip("_")
     name = words.encode()[:MAX_NAME].decode(errors="ignore") or "video"
-    target = out or (out_dir or Path(".")) / f"{name}_{seed}.mp4"
-    if target.suffix.lower() != ".mp4":
-        raise ValueError(f"--out {target}: clips are written as mp4; name it {target.with_suffix('.mp4').name}.")
+    target = out or (out_dir or Path(".")) / f"{name}_{seed}{suffix}"
+    if target.suffix.lower() != suffix:
+        what = "pictures are written as png" if suffix == ".png" else "clips are written as mp4"
+        raise ValueError(f"--out {target}: {what}; name it {target.with_suffix(suffix).name}.")
     if copies == 1:
         return [target]
     return [target.with_stem(f"{target.stem}_{i}") for i in range(copies)]
-
-
-def _first_frames(image: Path | None, video: Path | None, count: int, settings) -> np.ndarray | None:
-    """The frames to continue, uint8 [t h w 3]."""
-    from videopoet_jax.data.media import read_image, read_video
-
-    if image and video:
-        raise ValueError("--image and --video: both were given; an image is a video of one frame, use one of them.")
-    if image:
-        return read_image(image)[None]
-    if not video:
-        return None
-    end = count / settings.fps
-    frames = read_video(video, fps=settings.fps, height=settings.height, width=settings.width, end=end)
-    if len(frames) < count:
-        raise ValueError(f"{video}: {len(frames)} frames at {settings.fps:g} a second, {count} are to be continued; "
-                         f"give a longer video or a smaller --prefix-frames.")  # fmt: skip
-    return frames[:count]
 
 
 def _save_sheet(path: Path, clips: list[tuple]) -> None:

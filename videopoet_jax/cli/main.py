@@ -16,6 +16,7 @@ from videopoet_jax import __version__
 # command → (module in this package, one line of help): `videopoet --help` imports none of them.
 COMMANDS = {
     "generate": "Text (or the first frames of a clip) to an mp4 with sound.",
+    "chain": "Tasks one after another, each on what the one before it made.",
     "reconstruct": "A video through the tokenizer and back, side by side, with PSNR, SSIM and bits per pixel.",
     "tokenize": "Videos, or folders of them, to files of codes.",
     "detokenize": "Files of codes back to videos with sound.",

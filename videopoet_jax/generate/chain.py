@@ -2,7 +2,7 @@
 
     image_to_video: a red 3 moving left → stylize: blue → outpaint(vertical) → video_to_audio
 
-A step is a task's name, or a verb for it (`VERBS`), the mask of a task that fills a hole in brackets, and behind a colon
+A step is a task's name, or a verb for it (`VERBS`), in brackets the mask of a task that fills a hole, and behind a colon
 its prompt. A step sees no other step's prompt. What a step does not write stays: stylized frames keep their sound.
 """
 
@@ -58,51 +58,72 @@ def checked(vp: VideoPoet, steps: Sequence[Step], given: Given) -> list[Task]:
     """The steps' tasks.
 
     Raises:
-        ValueError: a task that the model does not know, a prompt, mask or sound that is missing or not read.
+        ValueError: a task that the model does not know; a prompt, a mask, frames or sound that are missing or not read.
     """
-    tasks, sound = [], given.audio is not None
+    tasks, frames, sound = [], 0, False
     for number, step in enumerate(steps, start=1):
-        task = vp.trained_task(step.task)
-        where = f"step {number}, {step.task}"
+        task, where = vp.trained_task(step.task), f"step {number}, {step.task}"
         if step.prompt and not task.text:
             raise ValueError(f"{where}: reads no text; leave {step.prompt!r} out.")
-        if task.text and not step.prompt and "image_to_video" != task.name:
+        if task.text and not step.prompt and task.name != "image_to_video":
             raise ValueError(f"{where}: reads a text; write `{step.task}: TEXT`.")
-        holes = {span.key for span in task.reads} & HOLES.keys()
-        if step.mask and not holes:
+        fills = any(span.key in HOLES for span in task.reads)
+        if step.mask and not fills:
             raise ValueError(f"{where}: fills no hole; leave ({step.mask}) out.")
-        if holes and not step.mask and (number > 1 or given.mask is None):
+        if fills and not step.mask and (number > 1 or given.mask is None):
             raise ValueError(f"{where}: fills a hole; write `{step.task}(central)`, or another region.")
-        if step.mask:
-            check_given(mask=step.mask)
-        if number > 1 and not sound and any(span.modality == "audio" for span in task.reads):
-            raise ValueError(f"{where}: hears sound, and the step before it makes none; put video_to_audio between.")
-        sound = sound or any(span.modality == "audio" for span in task.writes)
+        check_given(mask=step.mask or None)
+        if number > 1:
+            _check_follows(where, task, frames, sound, vp.settings.num_frames)
+        if any(span.modality == "video" for span in task.writes):
+            frames = task.frames or vp.settings.num_frames
+        elif number == 1:
+            frames = given.count
+        sound = any(span.modality == "audio" for span in task.writes) or (sound or given.audio is not None)
         tasks.append(task)
-    for number, task in enumerate(tasks[:-1], start=1):
-        if not any(span.modality in ("video", "audio") for span in task.writes) or task.frames == 1:
-            following = tasks[number]
-            if task.frames == 1 and following.name.startswith("image_to_video"):
-                continue
-            raise ValueError(f"step {number}, {task.name}: makes no clip that {following.name} could go on with.")
     return tasks
 
 
-def run(vp: VideoPoet, steps: Sequence[Step], *, seed: int = 0, **inputs: Any) -> Iterator[Clip]:
-    """Every step's clip, as soon as it is made; `inputs` (image, video, audio, mask, structure) are the first step's.
+def _check_follows(where: str, task: Task, frames: int, sound: bool, whole: int) -> None:
+    """Raises where a clip of so many frames, with or without sound, is not what the task reads."""
+    if not task.reads:
+        raise ValueError(f"{where}: reads nothing of the step before it; put it first.")
+    reads = max((span.frames(whole)[1] for span in task.reads if span.modality == "video"), default=0)
+    if frames < reads:
+        raise ValueError(f"{where}: reads {reads} frames, and the step before it makes {frames}; put another between.")
+    if not sound and any(span.modality == "audio" for span in task.reads):
+        raise ValueError(f"{where}: hears sound, and no step before it makes any; put video_to_audio between.")
+
+
+def run(
+    vp: VideoPoet,
+    steps: Sequence[Step],
+    *,
+    image: Any = None,
+    video: Any = None,
+    audio: Any = None,
+    mask: Any = None,
+    structure: Any = None,
+    seed: int = 0,
+    **sampling: Any,
+) -> Iterator[Clip]:
+    """Every step's clip, as soon as it is made.
+
+    Args:
+        image, video, audio, mask, structure: the first step's, as `VideoPoet.generate` takes them.
+        seed: each step's own is made of it and of its number.
+        sampling: every step's guidance_scale, temperature, top_k, top_p.
 
     Raises:
         ValueError: as `checked`, before anything is made; or inputs that the first step does not take.
     """
-    given = check_given(**inputs)
-    tasks = checked(vp, steps, given)
-    if steps[0].mask:
-        inputs["mask"] = steps[0].mask
-    clip = None
+    given = check_given(image, video, audio, mask, structure)
+    tasks, clip = checked(vp, steps, given), None
+    inputs = dict(image=image, video=video, audio=audio, mask=steps[0].mask or mask, structure=structure)
     for number, (step, task) in enumerate(zip(steps, tasks, strict=True)):
         if clip is not None:
             inputs = inputs_of(task, clip) | ({"mask": step.mask} if step.mask else {})
-        made = vp.generate(step.prompt, task=task.name, seed=seed + number, **inputs)
+        made = vp.generate(step.prompt, task=task.name, seed=seed + number, **inputs, **sampling)
         before = Clip(given.frames, made.fps, given.audio) if clip is None and given.count else clip
         clip = with_sound_of(made, before)
         yield clip

@@ -158,8 +158,7 @@ class VideoPoet:
         written = self.lm.generate(prepared, callback=callback_on_step_end)
         if output_type == "tokens":
             return written
-        given = check_given(image, video, audio, mask, structure)
-        clips = [self._as_given(clip, written.layout, given) for clip in self.decode(written)]
+        clips = self.decode(written, check_given(image, video, audio, mask, structure))
         alone = (prompt is None or isinstance(prompt, str)) and num_videos_per_prompt == 1
         return clips[0] if alone else clips
 
@@ -248,23 +247,25 @@ class VideoPoet:
             code_bits=bits_of(codebook) if codebook > self.lm.model.visual_codes else 0,
         )
 
-    def decode(self, written: Written) -> list[Clip]:
-        """Ids → clips. One clip at a time, so that it does not depend on its company; sound is padded to the end."""
-        records, s = disassemble(written.layout, written.ids), self.settings
-        clips = []
-        for row in range(len(written.ids)):
-            frames = self.video_tokenizer.decode(records["video"][row])
-            if "text_ids" in records:
-                clips.append(Clip(frames, s.fps, caption=self.text_encoder.pieces.decode(records["text_ids"][row])))
-                continue
-            if "audio" not in records:
-                clips.append(Clip(frames, s.fps))
-                continue
-            sound = self.audio_tokenizer.decode(records["audio"][row])
+    def decode(self, written: Written, given: Given | None = None) -> list[Clip]:
+        """Ids → clips. One clip at a time, so that it does not depend on its company; sound is padded to the end.
+
+        With `given`, what the task only read is shown as it was given, and not as the tokenizers make it again.
+        """
+        records = disassemble(written.layout, written.ids)
+        clips = [self._decoded({key: codes[row] for key, codes in records.items()}) for row in range(len(written.ids))]
+        return clips if given is None else [self._as_given(clip, written.layout, given) for clip in clips]
+
+    def _decoded(self, record: Mapping[str, np.ndarray]) -> Clip:
+        s, sound, caption = self.settings, None, None
+        frames = self.video_tokenizer.decode(record["video"])
+        if "audio" in record:
+            sound = self.audio_tokenizer.decode(record["audio"])
             samples = round(len(frames) * s.sample_rate / s.fps)
             sound = np.pad(sound[:samples], (0, max(0, samples - len(sound)))).astype(np.float32)
-            clips.append(Clip(frames, s.fps, sound, s.sample_rate))
-        return clips
+        if "text_ids" in record:
+            caption = self.text_encoder.pieces.decode(record["text_ids"])
+        return Clip(frames, s.fps, sound, None if sound is None else s.sample_rate, caption)
 
     def trained_task(self, name: str):
         """The task called `name`, if this model was trained on it."""
@@ -299,7 +300,7 @@ class VideoPoet:
         return codes
 
     def _as_given(self, clip: Clip, layout: Layout, given: Given) -> Clip:
-        """The clip with what the task only read as it was given, and not as the tokenizers make it again."""
+        """The clip with what the task only read as it was given."""
         task, written = layout.task, {span.modality for span in layout.task.writes}
         if "video" not in written:
             clip = dataclasses.replace(clip, frames=given.frames)
