@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from videopoet_jax.cli.generate_long import read_story, write_film
 from videopoet_jax.cli.given import media_options, read_given
 from videopoet_jax.cli.targets import check_targets
 
@@ -30,6 +31,10 @@ MAX_ROWS = 64  # of the contact sheet
 @media_options
 @click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
               help="How many frames of --video are given where no task or mask says it.")  # fmt: skip
+@click.option("--seconds", type=float, help="A film of at least this length: the last second is gone on from, again and "
+              "again. Constant memory; the file grows as it is made.")  # fmt: skip
+@click.option("--story", type=click.Path(path_type=Path), help="A film of one prompt a line: the first is the first "
+              "clip's, each other that of the second after.")  # fmt: skip
 @click.option("--num-frames", type=int, help="1 + 4·k; by default the model's own.")
 @click.option("--height", type=int, help="A multiple of the tokenizer's stride; by default the model's own.")
 @click.option("--width", type=int, help="Likewise.")
@@ -45,10 +50,16 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def command(
     prompt, model, prompts_file, out, out_dir, sheet, image, last_image, video, audio, mask, structure, prefix_frames,
-    batch_size, report, **options,
+    batch_size, report, seconds, story, **options,
 ):  # fmt: skip
     """Generate clips. PROMPT is a text; without one, and without media, the model dreams."""
-    prompts = _prompts(prompt, prompts_file)
+    prompts = read_story(story) if story else _prompts(prompt, prompts_file)
+    if (film := bool(story) or seconds is not None) and (prompts_file or options["num_videos_per_prompt"] > 1):
+        raise ValueError(
+            "--seconds, --story: one film at a time; leave --prompts-file and --num-videos-per-prompt out."
+        )
+    if story and prompt:
+        raise ValueError("a prompt and --story: both were given; make it the story's first line.")
     copies, seed = options["num_videos_per_prompt"], options["seed"]
     suffix = ".png" if options["task"] == "text_to_image" else ".mp4"
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed, suffix)
@@ -65,6 +76,12 @@ def command(
     files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
     given = read_given(vp.settings, options["task"], **files, prefix_frames=int(prefix_frames))
     loaded = time.perf_counter()
+    if film:
+        given["task"] = options.pop("task")
+        options.pop("num_videos_per_prompt")
+        _report(report, write_film(vp, targets[0], prompts, seconds, given, **options))
+        click.echo(f"wrote {targets[0]}")
+        return
     click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once (afterwards it is in the cache) …")
     rows, drawn, writing = [], 0, 0.0
     at_once = max(1, batch_size // copies)
@@ -93,10 +110,15 @@ def command(
     click.echo(
         f"{len(targets)} clips, {drawn} tokens at {figures['decode_tokens_per_second']} a second, {total:.1f} s in all."
     )
-    if report:
-        from videopoet_jax.pretrained.files import write_atomically
+    _report(report, figures)
 
-        write_atomically(report, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
+
+def _report(path: Path | None, figures: dict) -> None:
+    """Writes the figures, where a file is named."""
+    from videopoet_jax.pretrained.files import write_atomically
+
+    if path:
+        write_atomically(path, lambda temporary: temporary.write_text(json.dumps(figures, indent=1) + "\n"))
 
 
 class _Tokens:

@@ -9,7 +9,7 @@ story. A model that was not trained on it goes on by `frame_prediction_9`, witho
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,17 @@ def generate_long(
     prompts: Iterable[str],
     *,
     start: Clip | None = None,
+    given: Mapping[str, Any] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Iterator[Clip]:
     """A film, piece by piece, a prompt for each; only the last piece is held.
 
     Args:
-        prompts: of the first clip and of every piece after it; with `start` of every piece. A prompt may come again.
+        prompts: of the first clip and of every piece after it; with `start` of every piece. A prompt may come again,
+            and be empty.
         start: a clip to go on from, with at least 9 frames, in the model's size; it is not given out again.
+        given: without `start`, the first clip's task, image, video, …, as `VideoPoet.generate` has them.
         seed: each piece's own is made of it and of its number.
         options: of `VideoPoet.generate`: guidance_scale, temperature, …
 
@@ -51,7 +54,7 @@ def generate_long(
         told = next(prompts, None)
         if told is None:
             raise ValueError("prompts: none; give one for each piece.")
-        last = vp.generate(told, seed=seed, **options)
+        last = vp.generate(told or None, seed=seed, **(given or {}), **options)
         yield last
     else:
         last = start
@@ -88,7 +91,9 @@ def next_piece(vp: VideoPoet, clip: Clip, prompt: str | None, **options: Any) ->
         raise ValueError(f"{len(clip.frames)} frames: a film goes on from {GIVEN} at least; give a longer clip.")
     end = joined([clip], keep=GIVEN)
     given: dict[str, Any] = {"task": continuation_of(vp), "video": end.frames}
-    if prompt is not None:
+    if prompt is None:
+        options.pop("negative_prompt", None)  # guidance leads away from it, and no text is read
+    else:
         if end.audio is None:
             raise ValueError(f"a clip without sound: task {TOLD} hears the last second; give a clip with sound.")
         given["audio"] = end.audio

@@ -1,0 +1,131 @@
+"""The commands that make clips of media: masks as they are written, films that grow in their file, chains, mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from videopoet_jax.cli.generate_long import read_story
+from videopoet_jax.cli.given import read_given, read_mask
+from videopoet_jax.cli.main import main
+from videopoet_jax.data.media import probe, read_audio, read_image, read_video, write_image, write_video
+from videopoet_jax.data.moving_digits import render
+
+TRUE = render("test", 1, 0, num_frames=17, height=64, width=64)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """A clip with sound, one of three frames, a silent one, a picture, and a mask."""
+    folder = tmp_path_factory.mktemp("media")
+    write_video(folder / "clip.mp4", TRUE.frames, fps=8, audio=TRUE.audio, sample_rate=16_000)
+    write_video(folder / "three.mp4", TRUE.frames[:3], fps=8)
+    write_video(folder / "silent.mp4", TRUE.frames, fps=8)
+    write_image(folder / "first.png", TRUE.frames[0])
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, :32] = 255
+    write_image(folder / "left.png", half)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(vp, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "every_task"
+    vp.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_mask_is_a_region_slices_or_a_picture(media):
+    assert read_mask("central", (17, 64, 64), 8.0) == "central"
+    left = np.zeros((17, 64, 64), bool)
+    left[:, :, :32] = True
+    assert_array_equal(read_mask(":,:,0:32", (17, 64, 64), 8.0), left)
+    assert_array_equal(read_mask(str(media / "left.png"), (17, 64, 64), 8.0), left[0])
+    assert read_mask("9:, 16:48, :", (17, 64, 64), 8.0).sum() == 8 * 32 * 64
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (":,:,32:80", "of a clip of .* more than there is"),
+    (":,9:9,:", "nothing"),
+    (":,:", "neither a region"),
+    ("corner", "neither a region"),
+])  # fmt: skip
+def test_a_mask_that_is_none_is_told(text, words):
+    with pytest.raises(ValueError, match=words):
+        read_mask(text, (17, 64, 64), 8.0)
+
+
+def test_of_a_video_as_much_is_read_as_the_task_asks_for(vp, media):
+    none = dict.fromkeys(("image", "last_image", "video", "audio", "mask", "structure"))
+    counts = {None: 5, "frame_prediction_13": 13, "video_to_audio": 17, "frame_interpolation": 17, "stylization": 17,
+              "video_continuation": 9}  # fmt: skip
+    for task, count in counts.items():
+        given = read_given(vp.settings, task, **(none | {"video": media / "clip.mp4"}))
+        assert len(given["video"]) == count and ("audio" in given) == (task == "video_continuation")
+    given = read_given(vp.settings, None, **(none | {"image": media / "first.png", "last_image": media / "left.png"}))
+    assert given["image"].shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--video", "three.mp4", "--mask", "central"], "3 frames at 8 a second, 17 are to be read; give a longer video."),
+    (["--video", "three.mp4"], "5 are to be read; give a longer video or a smaller --prefix-frames."),
+    (["--mask", "central"], "--mask: says what of a video"),
+    (["--last-image", "first.png"], "--last-image: needs the first one"),
+    (["--image", "first.png", "--video", "clip.mp4"], "both were given"),
+    (["--video", "silent.mp4", "--task", "video_continuation"], "silent.mp4"),
+    (["a", "--seconds", "-1"], "--seconds -1: above 0"),
+    (["a", "--story", "story.txt"], "a prompt and --story"),
+    (["--story", "story.txt"], "story.txt, line 2: empty"),
+    (["a", "--seconds", "4", "--num-videos-per-prompt", "2"], "one film at a time"),
+])  # fmt: skip
+def test_a_mistake_is_one_line_and_nothing_is_left(model, media, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(media)
+    (media / "story.txt").write_text("a red 3\n\nit turns\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", *arguments, "--model", model, "--out-dir", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.startswith("error: ") and words in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hole_in_a_video_is_filled(model, media, tmp_path):
+    main(["generate", "--model", model, "--video", str(media / "clip.mp4"), "--mask", ":,:,0:32", "--out",
+          str(tmp_path / "filled.mp4")])  # fmt: skip
+    assert probe(tmp_path / "filled.mp4").frames == 17
+
+
+def test_a_picture_and_a_caption_are_written_and_told(model, media, tmp_path, capsys):
+    main(["generate", "a red 3", "--model", model, "--task", "text_to_image", "--out-dir", str(tmp_path)])
+    assert read_image(tmp_path / "a_red_3_0.png").shape == (64, 64, 3)
+    main(["generate", "--model", model, "--task", "captioning", "--video", str(media / "clip.mp4"), "--out",
+          str(tmp_path / "told.mp4")])  # fmt: skip
+    assert "told.mp4: " in capsys.readouterr().out
+
+
+def test_a_story_is_a_film_of_its_lines(vp, model, tmp_path):
+    (tmp_path / "story.txt").write_text("a red 3\nit turns\n")
+    main(["generate", "--story", str(tmp_path / "story.txt"), "--seconds", "3.5", "--model", model, "--out",
+          str(tmp_path / "film.mp4"), "--json", str(tmp_path / "film.json")])  # fmt: skip
+    assert read_story(tmp_path / "story.txt") == ["a red 3", "it turns"]
+    found = json.loads((tmp_path / "film.json").read_text())
+    assert found["frames"] == 17 + 2 * 8 and found["seconds"] == 33 / 8  # 3.5 s are 28 frames: 17, 8 and 8
+    film = read_video(tmp_path / "film.mp4")
+    assert len(film) == 33
+    assert len(read_audio(tmp_path / "film.mp4")) == pytest.approx(66_000, abs=2_000)  # AAC's frames
+
+
+def test_every_step_of_a_chain_is_kept(model, media, tmp_path):
+    main(["chain", "image_to_video: a red 3 → outpaint(vertical) → video_to_audio", "--image",
+          str(media / "first.png"), "--model", model, "--out-dir", str(tmp_path)])  # fmt: skip
+    names = ["1_image_to_video.mp4", "2_outpainting.mp4", "3_video_to_audio.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all(probe(tmp_path / name).frames == 17 for name in names)
+
+
+def test_an_unknown_step_of_a_chain_is_one_line(model, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["chain", "image_to_video → dance", "--model", model, "--out-dir", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.startswith("error: task 'dance': unknown") and len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
