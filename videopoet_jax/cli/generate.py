@@ -31,10 +31,10 @@ MAX_ROWS = 64  # of the contact sheet
 @media_options
 @click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
               help="How many frames of --video are given where no task or mask says it.")  # fmt: skip
-@click.option("--seconds", type=float, help="A film of at least this length: the last second is gone on from, again and "
-              "again. Constant memory; the file grows as it is made.")  # fmt: skip
+@click.option("--seconds", type=float, help="A film of at least this length, in constant memory: its last second is "
+              "gone on from, again and again.")  # fmt: skip
 @click.option("--story", type=click.Path(path_type=Path), help="A film of one prompt a line: the first is the first "
-              "clip's, each other that of the second after.")  # fmt: skip
+              "clip's, each other one that of the second after.")  # fmt: skip
 @click.option("--num-frames", type=int, help="1 + 4·k; by default the model's own.")
 @click.option("--height", type=int, help="A multiple of the tokenizer's stride; by default the model's own.")
 @click.option("--width", type=int, help="Likewise.")
@@ -53,13 +53,12 @@ def command(
     batch_size, report, seconds, story, **options,
 ):  # fmt: skip
     """Generate clips. PROMPT is a text; without one, and without media, the model dreams."""
-    prompts = read_story(story) if story else _prompts(prompt, prompts_file)
-    if (film := bool(story) or seconds is not None) and (prompts_file or options["num_videos_per_prompt"] > 1):
-        raise ValueError(
-            "--seconds, --story: one film at a time; leave --prompts-file and --num-videos-per-prompt out."
-        )
+    film = bool(story) or seconds is not None
     if story and prompt:
         raise ValueError("a prompt and --story: both were given; make it the story's first line.")
+    if film and (prompts_file or options["num_videos_per_prompt"] > 1):
+        raise ValueError("--seconds, --story: one film at a time, without --prompts-file and --num-videos-per-prompt.")
+    prompts = read_story(story) if story else _prompts(prompt, prompts_file)
     copies, seed = options["num_videos_per_prompt"], options["seed"]
     suffix = ".png" if options["task"] == "text_to_image" else ".mp4"
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed, suffix)
