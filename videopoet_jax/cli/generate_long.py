@@ -28,7 +28,7 @@ def read_story(path: Path) -> list[str]:
 
 def write_film(
     vp: Any, target: Path, prompts: list[str], seconds: float | None, given: dict[str, Any], **options: Any
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Writes the film and returns what is told of it: `{"frames": 81, "seconds": 10.125, "total_seconds": 12.3}`.
 
     Args:
@@ -59,7 +59,6 @@ def write_film(
                 writer.write_audio(clip.audio)
             frames += len(clip.frames)
             left = (time.perf_counter() - started) / (number + 1) * (pieces - number)
-            click.echo(
-                f"piece {number + 1}/{pieces + 1} · {frames / s.fps:.1f} s of film · {left:.0f} s left", err=True
-            )
+            so_far = f"piece {number + 1}/{pieces + 1} · {frames / s.fps:.1f} s of film"
+            click.echo(f"{so_far} · {left:.0f} s left", err=True)
     return {"frames": frames, "seconds": frames / s.fps, "total_seconds": round(time.perf_counter() - started, 2)}
