@@ -2,8 +2,8 @@
 
     image_to_video: a red 3 moving left → stylize: blue → outpaint(vertical) → video_to_audio
 
-A step is a task's name, or a verb for it (`VERBS`), in brackets the mask of a task that fills a hole, behind a colon its
-prompt. A step sees no other step's prompt. What a step does not write stays: stylized frames keep their sound.
+A step is a task's name, or a verb for it (`VERBS`), in brackets the mask of a task that fills a hole, and its prompt
+behind a colon. A step sees no other step's prompt. What a step does not write stays: stylized frames keep their sound.
 """
 
 import dataclasses
