@@ -1,6 +1,8 @@
 """The commands that make clips of media: masks as they are written, films that grow in their file, chains, mistakes."""
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from numpy.testing import assert_array_equal
 from videopoet_jax.cli.generate_long import read_story
 from videopoet_jax.cli.given import read_given, read_mask
 from videopoet_jax.cli.main import main
-from videopoet_jax.data.media import probe, read_audio, read_image, read_video, write_image, write_video
+from videopoet_jax.data.media import probe, read_audio, read_image, read_video, write_image, write_video, write_wav
 from videopoet_jax.data.moving_digits import render
 
 TRUE = render("test", 1, 0, num_frames=17, height=64, width=64)
@@ -23,6 +25,11 @@ def media(tmp_path_factory):
     write_video(folder / "three.mp4", TRUE.frames[:3], fps=8)
     write_video(folder / "silent.mp4", TRUE.frames, fps=8)
     write_image(folder / "first.png", TRUE.frames[0])
+    for name, frame in (("three.png", 0), ("last.png", -1)):
+        write_image(folder / name, TRUE.frames[frame])
+    (folder / "film.mp4").symlink_to(folder / "clip.mp4")
+    write_wav(folder / "sound.wav", TRUE.audio, sample_rate=16_000)
+    (folder / "story.txt").write_text("a red 3\nit turns\n")
     half = np.zeros((64, 64, 3), np.uint8)
     half[:, :32] = 255
     write_image(folder / "left.png", half)
@@ -34,6 +41,26 @@ def model(vp, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "every_task"
     vp.save_pretrained(folder)
     return str(folder)
+
+
+def readme_commands():
+    """README's commands that make clips of media, as words."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = text.split("Media say which task is meant")[1].split("```sh")[1].split("```")[0].replace("\\\n", " ")
+    return [shlex.split(line, comments=True)[1:] for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("command", readme_commands(), ids=lambda words: " ".join(words)[:60])
+def test_readme_s_commands_run(command, model, media, tmp_path, monkeypatch):
+    for path in media.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    words = [model if word == "MODEL" else word for word in command]
+    words += [] if "--model" in words else ["--model", model]
+    main(["3" if word == "10" else word for word in words])  # seconds
+    made = [path for path in tmp_path.rglob("*.mp4") if path not in before]
+    assert len(made) == (4 if command[0] == "chain" else 1)
 
 
 def test_a_mask_is_a_region_slices_or_a_picture(media):
@@ -76,12 +103,12 @@ def test_of_a_video_as_much_is_read_as_the_task_asks_for(vp, media):
     (["--video", "silent.mp4", "--task", "video_continuation"], "silent.mp4"),
     (["a", "--seconds", "-1"], "--seconds -1: above 0"),
     (["a", "--story", "story.txt"], "a prompt and --story"),
-    (["--story", "story.txt"], "story.txt, line 2: empty"),
+    (["--story", "broken.txt"], "broken.txt, line 2: empty"),
     (["a", "--seconds", "4", "--num-videos-per-prompt", "2"], "one film at a time"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_and_nothing_is_left(model, media, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(media)
-    (media / "story.txt").write_text("a red 3\n\nit turns\n")
+    (media / "broken.txt").write_text("a red 3\n\nit turns\n")
     with pytest.raises(SystemExit) as stop:
         main(["generate", *arguments, "--model", model, "--out-dir", str(tmp_path / "out")])
     said = capsys.readouterr().err
