@@ -77,17 +77,25 @@ def test_a_film_is_its_pieces_and_each_goes_on_from_the_second_before_it(vp):
     pieces = list(generate_long(vp, ["a red 3", "it turns", "it stops"], seed=5))
     assert [len(p.frames) for p in pieces] == [17, 8, 8]
     assert [len(p.audio) for p in pieces] == [34_000, 16_000, 16_000]
-    before = joined(pieces[:2], keep=GIVEN)
-    again = vp.generate("it stops", task="video_continuation", video=before.frames, audio=before.audio, seed=7)
-    assert_array_equal(again.frames[GIVEN:], pieces[2].frames)
-    assert_array_equal(again.audio[18_000:], pieces[2].audio)
+    first = vp.generate("a red 3", seed=5)
+    assert_array_equal(pieces[0].frames, first.frames)
+    second = vp.generate("it turns", task="video_continuation", video=first.frames[-9:], audio=first.audio[-18_000:],
+                         seed=6)  # fmt: skip
+    assert_array_equal(pieces[1].frames, second.frames[GIVEN:])
+    before = joined([first, Clip(second.frames[GIVEN:], 8.0, second.audio[18_000:], 16_000)], keep=GIVEN)
+    third = vp.generate("it stops", task="video_continuation", video=before.frames, audio=before.audio, seed=7)
+    assert_array_equal(pieces[2].frames, third.frames[GIVEN:])
+    assert_array_equal(pieces[2].audio, third.audio[18_000:])
+    assert_array_equal(pieces[0].audio[:-320], first.audio[:-320])  # 20 ms fade into what comes next
+    assert pieces[0].audio[-320] == first.audio[-320] and pieces[0].audio[-1] == second.audio[17_999]
+    assert pieces[0].audio[-160] == pytest.approx((first.audio[-160] + second.audio[17_840]) / 2, abs=2e-3)
 
 
 def test_a_model_that_reads_no_text_goes_on_with_the_prompt_it_has(vp):
     silent = vp.__class__(dataclasses.replace(vp.settings, tasks=("text_to_video", "frame_prediction_9")),
                           vp.video_tokenizer, vp.audio_tokenizer, vp.text_encoder, vp.lm)  # fmt: skip
     film = generate_long(silent, ["a red 3", "a red 3", "it turns"])
-    assert [len(next(film).frames) for _ in range(2)] == [17, 8]
+    assert len(next(film).frames) == 17
     with pytest.raises(ValueError, match="'it turns': this model goes on by frame_prediction_9, .* 'a red 3'"):
         next(film)
     with pytest.raises(ValueError, match="8 frames: a film goes on from 9"):

@@ -3,8 +3,9 @@
     17 frames | 8 | 8 | 8 …        a piece is written after the 9 frames before it, which are encoded anew,
        └─ 9 ──┘                    since the first of them then stands alone (17 = 1 + 16, 9 = 1 + 8)
 
-With the task `video_continuation` a piece hears the sound before it and reads a text of its own, the next line of a
-story. A model that was not trained on it goes on by `frame_prediction_9`, without text, from the frames alone.
+Its sound fades in over the end of the sound before it, so that no seam clicks: a piece is given out when the next one
+is made. With the task `video_continuation` a piece hears the sound before it and reads a text of its own, the next line
+of a story. A model that was not trained on it goes on by `frame_prediction_9`, without text, from the frames alone.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from videopoet_jax.generate.clip import Clip
 from videopoet_jax.generate.pipeline import VideoPoet
 
 GIVEN = 9  # frames that a piece goes on from: [VP]'s last second, at 8 frames a second
+FADE = 0.02  # ours: seconds of sound
 TOLD, UNTOLD = "video_continuation", f"frame_prediction_{GIVEN}"
 
 
@@ -35,7 +37,7 @@ def generate_long(
     seed: int = 0,
     **options: Any,
 ) -> Iterator[Clip]:
-    """A film, piece by piece, a prompt for each; only the last piece is held.
+    """A film, piece by piece, a prompt for each; the last second and a piece are held.
 
     Args:
         prompts: of the first clip and of every piece after it; with `start` of every piece. A prompt may come again,
@@ -54,19 +56,22 @@ def generate_long(
         told = next(prompts, None)
         if told is None:
             raise ValueError("prompts: none; give one for each piece.")
-        last = vp.generate(told or None, seed=seed, **(given or {}), **options)
-        yield last
+        last = pending = vp.generate(told or None, seed=seed, **(given or {}), **options)
     else:
-        last = start
+        last, pending = start, None
     for number, prompt in enumerate(prompts, start=1):
         if continuation == UNTOLD and prompt != (told := prompt if told is None else told):
             raise ValueError(
                 f"{prompt!r}: this model goes on by {UNTOLD}, which reads no text, so the film keeps to its first "
                 f"prompt, {told!r}; give that one again, or a model with {TOLD}."
             )
-        piece = next_piece(vp, last, prompt if continuation == TOLD else None, seed=seed + number, **options)
-        yield piece
-        last = joined([last, piece], keep=GIVEN)
+        whole = continued(vp, last, prompt if continuation == TOLD else None, seed=seed + number, **options)
+        piece = joined([whole], keep=len(whole.frames) - GIVEN)
+        if pending is not None:
+            yield faded(pending, first_of(whole, GIVEN))
+        last, pending = joined([last, piece], keep=GIVEN), piece
+    if pending is not None:
+        yield pending
 
 
 def continuation_of(vp: VideoPoet) -> str:
@@ -81,8 +86,8 @@ def continuation_of(vp: VideoPoet) -> str:
     raise ValueError(f"this model was trained neither on {TOLD} nor on {UNTOLD}; a longer video needs one of them.")
 
 
-def next_piece(vp: VideoPoet, clip: Clip, prompt: str | None, **options: Any) -> Clip:
-    """What follows on the last 9 frames of a clip, without them.
+def continued(vp: VideoPoet, clip: Clip, prompt: str | None, **options: Any) -> Clip:
+    """The last 9 frames of a clip and what follows on them.
 
     Raises:
         ValueError: a clip of fewer frames, or without the sound that the task hears.
@@ -97,8 +102,17 @@ def next_piece(vp: VideoPoet, clip: Clip, prompt: str | None, **options: Any) ->
         if end.audio is None:
             raise ValueError(f"a clip without sound: task {TOLD} hears the last second; give a clip with sound.")
         given["audio"] = end.audio
-    whole = vp.generate(prompt, **given, **options)
-    return joined([whole], keep=len(whole.frames) - GIVEN)
+    return vp.generate(prompt, **given, **options)
+
+
+def faded(clip: Clip, again: Clip) -> Clip:
+    """A clip whose sound becomes that of `again`, which ends where it does, in its last moments."""
+    if clip.audio is None or again.audio is None:
+        return clip
+    samples = min(round(FADE * clip.sample_rate), len(clip.audio), len(again.audio))
+    share = np.linspace(0, 1, samples, dtype=np.float32)
+    end = (1 - share) * clip.audio[-samples:] + share * again.audio[-samples:]
+    return dataclasses.replace(clip, audio=np.concatenate([clip.audio[:-samples], end]))
 
 
 def joined(clips: list[Clip], keep: int | None = None) -> Clip:
@@ -111,6 +125,12 @@ def joined(clips: list[Clip], keep: int | None = None) -> Clip:
     audio = np.concatenate([c.audio for c in clips])
     samples = round(keep / first.fps * first.sample_rate)
     return dataclasses.replace(clip, audio=audio[len(audio) - samples :])
+
+
+def first_of(clip: Clip, frames: int) -> Clip:
+    """The first frames of a clip and their sound."""
+    audio = None if clip.audio is None else clip.audio[: round(frames / clip.fps * clip.sample_rate)]
+    return dataclasses.replace(clip, frames=clip.frames[:frames], audio=audio)
 
 
 def repeated(prompts: list[str], pieces: int) -> Iterator[str]:
