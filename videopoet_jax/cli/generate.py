@@ -12,6 +12,7 @@ import click
 from videopoet_jax.cli.generate_long import read_story, write_film
 from videopoet_jax.cli.given import media_options, read_given
 from videopoet_jax.cli.targets import check_targets
+from videopoet_jax.generate.presets import CAMERAS, STYLES, extended
 
 # Files are named after their prompt, letters of any script; a file system takes 255 bytes, temporary names some more.
 MAX_NAME = 120
@@ -40,7 +41,10 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--width", type=int, help="Likewise.")
 @click.option("--num-videos-per-prompt", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--guidance-scale", type=float, help="1 is none; by default the model's own.")
-@click.option("--negative-prompt")
+@click.option("--negative-prompt", help="What guidance leads away from.")
+@click.option("--camera", type=click.Choice(tuple(CAMERAS)), help="Put its words behind every prompt.")
+@click.option("--style", type=click.Choice(tuple(STYLES)), help="Likewise.")
+@click.option("--prompt-suffix", help="Words of your own behind every prompt.")
 @click.option("--temperature", type=float)
 @click.option("--top-k", type=int)
 @click.option("--top-p", type=float)
@@ -50,7 +54,7 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures that are printed.")
 def command(
     prompt, model, prompts_file, out, out_dir, sheet, image, last_image, video, audio, mask, structure, prefix_frames,
-    batch_size, report, seconds, story, **options,
+    batch_size, report, seconds, story, camera, style, prompt_suffix, **options,
 ):  # fmt: skip
     """Generate clips. PROMPT is a text; without one, and without media, the model dreams."""
     film = bool(story) or seconds is not None
@@ -59,6 +63,7 @@ def command(
     if film and (prompts_file or options["num_videos_per_prompt"] > 1):
         raise ValueError("--seconds, --story: one film at a time, without --prompts-file and --num-videos-per-prompt.")
     prompts = read_story(story) if story else _prompts(prompt, prompts_file)
+    prompts = [extended(text, camera=camera, style=style, suffix=prompt_suffix) for text in prompts]
     copies, seed = options["num_videos_per_prompt"], options["seed"]
     suffix = ".png" if options["task"] == "text_to_image" else ".mp4"
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed, suffix)
