@@ -10,12 +10,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = (
     "--xla_force_host_platform_device_count=8",
     # What a test compiles runs a few times: neither LLVM's optimizations nor MLIR's fusions give their time back, nor
-    # modules split for many cores, of which a worker has one. A training step compiles in a quarter of the time. And
-    # what is a sum of products is rounded twice wherever it stands, so that equal things stay equal: no AVX2, no FMA.
+    # modules split for many cores, of which a worker has one. A training step compiles in a quarter of the time.
     "--xla_backend_optimization_level=0",
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
-    "--xla_cpu_max_isa=AVX",
 )
 # Each once, in pytest's workers too, which inherit them: programs are kept under their text.
 os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys((*os.environ.get("XLA_FLAGS", "").split(), *FLAGS)))
