@@ -205,13 +205,15 @@ print(faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_memory_that_is_freed_is_kept_for_the_next_step():
-    def faults(program):
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""}
+    def faults(program, **told):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        environment |= {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""} | told
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
         return int(done.stdout)
 
     assert faults(FREED.replace("KEEP", "")) > 1_000
     assert faults(FREED.replace("KEEP", "keep_memory()")) < 10
+    assert faults(FREED.replace("KEEP", "keep_memory()"), MALLOC_ARENA_MAX="2") > 1_000  # the user's own stays
 
 
 @pytest.mark.parametrize("plugin", ["jax_cuda12_plugin", "jax_cuda13_plugin"])

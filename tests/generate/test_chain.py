@@ -7,6 +7,7 @@ from numpy.testing import assert_array_equal
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.generate.chain import Step, checked, parse, run
 from videopoet_jax.generate.given import Given
+from videopoet_jax.generate.inputs import seed_of_step
 
 TRUE = render("test", 1, 0, num_frames=17, height=64, width=64)
 
@@ -38,7 +39,7 @@ def test_a_chain_is_its_steps():
 def test_a_chain_that_cannot_be_is_refused_before_anything_is_made(vp, chain, words, monkeypatch):
     monkeypatch.setattr(type(vp), "generate", None)
     with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
-        next(run(vp, parse(chain), video=TRUE.frames))
+        next(run(vp, chain, video=TRUE.frames))
 
 
 def test_steps_that_fit_one_another(vp):
@@ -50,11 +51,11 @@ def test_a_step_gets_what_the_last_one_made_and_no_prompt_but_its_own(vp):
     chain = "image_to_video: a red 3 moving left → stylize: blue → outpaint(vertical) → video_continuation: it turns"
     clips = list(run(vp, parse(chain), seed=3, image=TRUE.frames[0]))
     assert [len(clip.frames) for clip in clips] == [17] * 4
-    alone = vp.generate("blue", task="stylization", video=clips[0].frames, seed=4)
+    alone = vp.generate("blue", task="stylization", video=clips[0].frames, seed=seed_of_step(3, 1))
     assert_array_equal(alone.frames, clips[1].frames)
     for silent in clips[1:3]:
         assert_array_equal(silent.audio, clips[0].audio)  # what a step does not write stays
-    end = vp.generate("it turns", task="video_continuation", seed=6, video=clips[2].frames[-9:],
+    end = vp.generate("it turns", task="video_continuation", seed=seed_of_step(3, 3), video=clips[2].frames[-9:],
                       audio=clips[2].audio[-18_000:])  # fmt: skip
     assert_array_equal(end.frames, clips[3].frames)
 
@@ -62,7 +63,8 @@ def test_a_step_gets_what_the_last_one_made_and_no_prompt_but_its_own(vp):
 def test_the_first_step_takes_what_the_chain_is_given(vp):
     mask = np.zeros((64, 64), bool)
     mask[:32] = True
-    first, second = run(vp, parse("inpaint → video_to_audio"), video=TRUE.frames, mask=mask)
+    first, second = run(vp, "inpaint → video_to_audio", video=TRUE.frames, audio=TRUE.audio, mask=mask)
+    assert_array_equal(first.audio, TRUE.audio)
     assert_array_equal(first.frames, vp.generate(video=TRUE.frames, mask=mask).frames)
     assert_array_equal(second.frames, first.frames)
     assert second.audio.shape == (34_000,)

@@ -33,6 +33,9 @@ def media(tmp_path_factory):
     half = np.zeros((64, 64, 3), np.uint8)
     half[:, :32] = 255
     write_image(folder / "left.png", half)
+    write_video(folder / "left.mp4", np.stack([half] * 17), fps=8)
+    write_image(folder / "wide.png", np.zeros((64, 96, 3), np.uint8))
+    write_video(folder / "wide.mp4", np.zeros((17, 64, 96, 3), np.uint8), fps=8)
     return folder
 
 
@@ -63,13 +66,14 @@ def test_readme_s_commands_run(command, model, media, tmp_path, monkeypatch):
     assert len(made) == (4 if command[0] == "chain" else 1)
 
 
-def test_a_mask_is_a_region_slices_or_a_picture(media):
-    assert read_mask("central", (17, 64, 64), 8.0) == "central"
-    left = np.zeros((17, 64, 64), bool)
+def test_a_mask_is_a_region_slices_a_picture_or_a_video(media):
+    size, left = (17, 64, 64), np.zeros((17, 64, 64), bool)
     left[:, :, :32] = True
-    assert_array_equal(read_mask(":,:,0:32", (17, 64, 64), 8.0), left)
-    assert_array_equal(read_mask(str(media / "left.png"), (17, 64, 64), 8.0), left[0])
-    assert read_mask("9:, 16:48, :", (17, 64, 64), 8.0).sum() == 8 * 32 * 64
+    assert read_mask("central", media / "clip.mp4", size, 8.0) == "central"
+    assert_array_equal(read_mask(":,:,0:32", media / "clip.mp4", size, 8.0), left)
+    assert_array_equal(read_mask(str(media / "left.png"), media / "clip.mp4", size, 8.0), left[0])
+    assert_array_equal(read_mask(str(media / "left.mp4"), media / "clip.mp4", size, 8.0), left)
+    assert read_mask("9:, 16:48, :", media / "clip.mp4", size, 8.0).sum() == 8 * 32 * 64
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -77,21 +81,41 @@ def test_a_mask_is_a_region_slices_or_a_picture(media):
     (":,9:9,:", "nothing"),
     (":,:", "neither a region"),
     ("corner", "neither a region"),
+    ("wide.png", "wide.png: 64×96, and --video 64×64; make it as large"),
+    ("three.mp4", "3 frames, the clip has 17"),
 ])  # fmt: skip
-def test_a_mask_that_is_none_is_told(text, words):
+def test_a_mask_that_is_none_is_told(media, monkeypatch, text, words):
+    monkeypatch.chdir(media)
     with pytest.raises(ValueError, match=words):
-        read_mask(text, (17, 64, 64), 8.0)
+        read_mask(text, media / "clip.mp4", (17, 64, 64), 8.0)
 
 
-def test_of_a_video_as_much_is_read_as_the_task_asks_for(vp, media):
-    none = dict.fromkeys(("image", "last_image", "video", "audio", "mask", "structure"))
-    counts = {None: 5, "frame_prediction_13": 13, "video_to_audio": 17, "frame_interpolation": 17, "stylization": 17,
-              "video_continuation": 9}  # fmt: skip
-    for task, count in counts.items():
-        given = read_given(vp.settings, task, **(none | {"video": media / "clip.mp4"}))
-        assert len(given["video"]) == count and ("audio" in given) == (task == "video_continuation")
-    given = read_given(vp.settings, None, **(none | {"image": media / "first.png", "last_image": media / "left.png"}))
-    assert given["image"].shape == (2, 64, 64, 3)
+NONE = dict.fromkeys(("image", "last_image", "video", "audio", "mask", "structure"))
+
+
+@pytest.mark.parametrize(("task", "count", "sound"), [
+    (None, 5, False),
+    ("frame_prediction_13", 13, False),
+    ("video_continuation", 9, True),  # hears it
+    ("stylization", 17, True),  # keeps it
+    ("captioning", 17, True),
+    ("video_to_audio", 17, False),  # writes its own
+    ("frame_interpolation", 17, True),
+    ("audio_to_video", 0, True),
+])  # fmt: skip
+def test_of_a_video_as_much_is_read_as_the_task_asks_for(vp, media, task, count, sound):
+    given = read_given(vp.settings, task, NONE | {"video": media / "clip.mp4"})
+    assert len(given.get("video", ())) == count and ("audio" in given) == sound
+
+
+def test_media_are_read_in_the_size_of_the_clip_to_be_made(vp, media):
+    pictures = NONE | {"image": media / "first.png", "last_image": media / "left.png"}
+    assert read_given(vp.settings, None, pictures)["image"].shape == (2, 64, 64, 3)
+    assert read_given(vp.settings, None, pictures, (None, 32, 96))["image"].shape == (2, 32, 96, 3)
+    given = read_given(vp.settings, None, NONE | {"video": media / "clip.mp4", "mask": "central"}, (9, 32, None))
+    assert given["video"].shape == (9, 32, 64, 3) and len(given["audio"]) == 18_000
+    kept = read_given(vp.settings, "captioning", NONE | {"video": media / "wide.mp4"})
+    assert kept["video"].shape == (17, 64, 96, 3)  # what is not written keeps its size
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -100,11 +124,18 @@ def test_of_a_video_as_much_is_read_as_the_task_asks_for(vp, media):
     (["--mask", "central"], "--mask: says what of a video"),
     (["--last-image", "first.png"], "--last-image: needs the first one"),
     (["--image", "first.png", "--video", "clip.mp4"], "both were given"),
+    (["--video", "clip.mp4", "--mask", "wide.png"], "wide.png: 64×96, and --video 64×64"),
+    (["a blue 7", "--video", "clip.mp4"], "prompt: task frame_prediction_5 reads no text"),
+    (["--video", "clip.mp4", "--mask", "central", "--prefix-frames", "5"], "--prefix-frames: "),
+    (["a", "--seconds", "4", "--num-frames", "9"], "--num-frames 9: a film goes on from 9 frames"),
+    (["a", "--seconds", "inf"], "--seconds inf: a number above 0"),
+    (["a", "--seconds", "4", "--height", "32"], "--height: a film has the model's own size"),
+    (["a", "--seconds", "4", "--task", "text_to_image"], "makes no clip with sound"),
     (["--video", "silent.mp4", "--task", "video_continuation"], "silent.mp4"),
-    (["a", "--seconds", "-1"], "--seconds -1: above 0"),
+    (["a", "--seconds", "-1"], "--seconds -1: a number above 0"),
     (["a", "--story", "story.txt"], "a prompt and --story"),
     (["--story", "broken.txt"], "broken.txt, line 2: empty"),
-    (["a", "--seconds", "4", "--num-videos-per-prompt", "2"], "one film at a time"),
+    (["a", "--seconds", "4", "--num-videos-per-prompt", "2"], "one film, without"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_and_nothing_is_left(model, media, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(media)
@@ -116,18 +147,13 @@ def test_a_mistake_is_one_line_and_nothing_is_left(model, media, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_hole_in_a_video_is_filled(model, media, tmp_path):
-    main(["generate", "--model", model, "--video", str(media / "clip.mp4"), "--mask", ":,:,0:32", "--out",
-          str(tmp_path / "filled.mp4")])  # fmt: skip
-    assert probe(tmp_path / "filled.mp4").frames == 17
-
-
 def test_a_picture_and_a_caption_are_written_and_told(model, media, tmp_path, capsys):
     main(["generate", "a red 3", "--model", model, "--task", "text_to_image", "--out-dir", str(tmp_path)])
     assert read_image(tmp_path / "a_red_3_0.png").shape == (64, 64, 3)
     main(["generate", "--model", model, "--task", "captioning", "--video", str(media / "clip.mp4"), "--out",
-          str(tmp_path / "told.mp4")])  # fmt: skip
-    assert "told.mp4: " in capsys.readouterr().out
+          str(tmp_path / "told.mp4"), "--json", str(tmp_path / "told.json")])  # fmt: skip
+    (caption,) = json.loads((tmp_path / "told.json").read_text())["captions"]
+    assert f"told.mp4: {caption}" in capsys.readouterr().out
 
 
 def test_a_story_is_a_film_of_its_lines(vp, model, tmp_path):
@@ -137,9 +163,39 @@ def test_a_story_is_a_film_of_its_lines(vp, model, tmp_path):
     assert read_story(tmp_path / "story.txt") == ["a red 3", "it turns"]
     found = json.loads((tmp_path / "film.json").read_text())
     assert found["frames"] == 17 + 2 * 8 and found["seconds"] == 33 / 8  # 3.5 s are 28 frames: 17, 8 and 8
-    film = read_video(tmp_path / "film.mp4")
-    assert len(film) == 33
+    assert len(read_video(tmp_path / "film.mp4")) == 33
     assert len(read_audio(tmp_path / "film.mp4")) == pytest.approx(66_000, abs=2_000)  # AAC's frames
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "silent.mp4"])
+def test_a_film_is_gone_on_with_from_its_end(model, media, tmp_path, name):
+    main(["generate", "it turns", "--video", str(media / name), "--seconds", "3", "--model", model, "--out",
+          str(tmp_path / "film.mp4")])  # fmt: skip
+    film, before = read_video(tmp_path / "film.mp4"), read_video(media / name)
+    assert len(film) == 17 + 8
+    assert np.abs(film[:17].astype(int) - before).mean() < 3  # as it was, but for a second compression
+
+
+def test_a_clip_keeps_the_sound_that_its_task_does_not_write(model, media, tmp_path):
+    main(["generate", "--video", str(media / "clip.mp4"), "--mask", "central", "--model", model, "--out",
+          str(tmp_path / "filled.mp4")])  # fmt: skip
+    main(["chain", "stylize: blue", "--video", str(media / "clip.mp4"), "--model", model, "--out-dir", str(tmp_path)])
+    true = read_audio(media / "clip.mp4")
+    for made in ("filled.mp4", "1_stylization.mp4"):
+        sound = read_audio(tmp_path / made)
+        count = min(len(sound), len(true))
+        assert np.corrcoef(sound[:count], true[:count])[0, 1] > 0.95
+
+
+def test_no_input_is_written_over(model, media, tmp_path, capsys):
+    story = tmp_path / "story.txt"
+    story.write_text("a red 3\n")
+    for arguments in (["--story", str(story), "--json", str(story)],
+                      ["--video", str(media / "clip.mp4"), "--mask", str(media / "left.png"), "--sheet",
+                       str(media / "left.png")]):  # fmt: skip
+        with pytest.raises(SystemExit):
+            main(["generate", *arguments, "--model", model, "--out", str(tmp_path / "x.mp4")])
+        assert "is the input itself" in capsys.readouterr().err
 
 
 def test_every_step_of_a_chain_is_kept(model, media, tmp_path):

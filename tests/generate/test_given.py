@@ -125,11 +125,12 @@ def test_flow_is_given_or_seen():
     ("inpainting", Given(VIDEO[:5], mask=MASK[:5]), "5 frames given: task inpainting reads 9"),
     ("frame_interpolation", Given(VIDEO[:3]), "3 frames given: .* reads 9, or the first and the last"),
     ("stylization", Given(structure=VIDEO[:5]), "structure of 5 frames: task stylization reads 9"),
-    ("inpainting", Given(VIDEO), "mask: task inpainting fills a hole"),
+    ("inpainting", Given(VIDEO), r"mask: task inpainting fills a hole; give bool \[t h w\] or one of central, horiz"),
     ("inpainting", Given(VIDEO, mask=MASK[:, 1:]), r"mask \[9, 31, 32\]: the frames are \[9, 32, 32\]"),
     ("inpainting", Given(VIDEO, mask=MASK[:5]), "mask .* the frames are"),
     ("inpainting", Given(VIDEO, mask=MASK & False), "hides nothing"),
     ("outpainting", Given(VIDEO, mask=MASK | True), "hides everything"),
+    ("inpainting", Given(VIDEO.repeat(3, 2), mask=np.arange(96) < 20 + np.zeros((32, 1))), "32×32 cut .* nothing"),
     ("video_to_audio", Given(VIDEO, mask=MASK), "mask: task video_to_audio reads none"),
     ("inpainting", Given(VIDEO, mask=MASK, structure=VIDEO), "structure: task inpainting reads none"),
 ])  # fmt: skip
@@ -147,5 +148,6 @@ def test_of_sound_no_more_is_heard_than_the_task_reads():
         heard(layout("audio_video_continuation"), Given(audio=SOUND[:1_999]), **rate)
     with pytest.raises(ValueError, match="0 samples of sound: task audio_to_video reads 18,000"):
         heard(layout("audio_to_video"), Given(), **rate)
-    with pytest.raises(ValueError, match="audio: task inpainting reads none"):
-        heard(layout("inpainting"), Given(VIDEO, audio=SOUND, mask=MASK), **rate)
+    with pytest.raises(ValueError, match="audio: task frame_prediction_5 writes its own and reads none"):
+        heard(layout("frame_prediction_5"), Given(VIDEO, audio=SOUND), **rate)
+    assert heard(layout("inpainting"), Given(VIDEO, audio=SOUND, mask=MASK), **rate) is None  # stays as it is

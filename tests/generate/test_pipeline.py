@@ -1,6 +1,7 @@
 """Every task through a pipeline, of an untrained model: what is given stays, what is written has its size."""
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from videopoet_jax.data.moving_digits import render
 from videopoet_jax.generate.clip import Clip
+from videopoet_jax.generate.inputs import seed_of_step
 from videopoet_jax.generate.long import GIVEN, generate_long, joined, pieces_for, repeated
 from videopoet_jax.sequence import TASKS
 
@@ -56,6 +58,15 @@ def test_a_task_makes_a_clip_of_what_it_is_given(vp, task):
         assert_array_equal(clip.audio, TRUE.audio)
 
 
+def test_the_same_in_three_steps(vp):
+    prepared = vp.prepare(task="video_to_audio", video=TRUE.frames)
+    (clip,) = vp.decode(vp.lm.generate(prepared))
+    assert_array_equal(clip.frames, TRUE.frames)
+    assert_array_equal(clip.audio, vp.generate(task="video_to_audio", video=TRUE.frames).audio)
+    with_sound = vp.generate(video=TRUE.frames, mask="central", audio=TRUE.audio)
+    assert_array_equal(with_sound.audio, TRUE.audio)  # which the task neither reads nor writes
+
+
 def test_what_is_given_is_what_the_model_reads(vp):
     """The prefix holds the codes of the view: another hole or another sound, other ids before the output."""
     one, other = (vp.prepare(task="inpainting", video=TRUE.frames, mask=mask) for mask in ("central", "vertical"))
@@ -80,36 +91,77 @@ def test_a_film_is_its_pieces_and_each_goes_on_from_the_second_before_it(vp):
     first = vp.generate("a red 3", seed=5)
     assert_array_equal(pieces[0].frames, first.frames)
     second = vp.generate("it turns", task="video_continuation", video=first.frames[-9:], audio=first.audio[-18_000:],
-                         seed=6)  # fmt: skip
+                         seed=seed_of_step(5, 1))  # fmt: skip
     assert_array_equal(pieces[1].frames, second.frames[GIVEN:])
     before = joined([first, Clip(second.frames[GIVEN:], 8.0, second.audio[18_000:], 16_000)], keep=GIVEN)
-    third = vp.generate("it stops", task="video_continuation", video=before.frames, audio=before.audio, seed=7)
+    third = vp.generate("it stops", task="video_continuation", video=before.frames, audio=before.audio,
+                        seed=seed_of_step(5, 2))  # fmt: skip
     assert_array_equal(pieces[2].frames, third.frames[GIVEN:])
     assert_array_equal(pieces[2].audio, third.audio[18_000:])
     assert_array_equal(pieces[0].audio[:-320], first.audio[:-320])  # 20 ms fade into what comes next
     assert pieces[0].audio[-320] == first.audio[-320] and pieces[0].audio[-1] == second.audio[17_999]
     assert pieces[0].audio[-160] == pytest.approx((first.audio[-160] + second.audio[17_840]) / 2, abs=2e-3)
+    again = list(generate_long(vp, ["it turns", "it stops"], start=first, seed=5))
+    assert_array_equal(again[0].frames, first.frames[-GIVEN:])
+    assert_array_equal(again[1].frames, pieces[1].frames)
 
 
-def test_a_model_that_reads_no_text_goes_on_with_the_prompt_it_has(vp):
-    silent = vp.__class__(dataclasses.replace(vp.settings, tasks=("text_to_video", "frame_prediction_9")),
-                          vp.video_tokenizer, vp.audio_tokenizer, vp.text_encoder, vp.lm)  # fmt: skip
-    film = generate_long(silent, ["a red 3", "a red 3", "it turns"])
-    assert len(next(film).frames) == 17
-    with pytest.raises(ValueError, match="'it turns': this model goes on by frame_prediction_9, .* 'a red 3'"):
-        next(film)
-    with pytest.raises(ValueError, match="8 frames: a film goes on from 9"):
-        next(generate_long(silent, ["a"], start=joined([pieces_of(17)], keep=8)))
+def test_of_a_film_no_more_than_two_seconds_are_held(vp):
+    held = []
+    for piece in generate_long(vp, ["a"] * 6):
+        held.append(weakref.ref(piece.frames))
+        del piece
+        assert sum(ref() is not None for ref in held) <= 2
+
+
+@pytest.fixture
+def silent(vp):
+    """The model, if it had learned to go on from frames alone."""
+    settings = dataclasses.replace(vp.settings, tasks=("text_to_video", "text_to_image", "frame_prediction_9"))
+    return type(vp)(settings, vp.video_tokenizer, vp.audio_tokenizer, vp.text_encoder, vp.lm)
+
+
+def test_a_model_that_reads_no_text_goes_on_with_the_prompt_it_has(silent):
+    assert [len(piece.frames) for piece in generate_long(silent, ["a red 3", "a red 3"])] == [17, 8]
+
+
+@pytest.mark.parametrize(("prompts", "options", "words"), [
+    (["a", "a", "it turns"], {}, "'it turns': this model goes on by frame_prediction_9, .* 'a'"),
+    ("a red 3", {}, "'a red 3': one text; give a list"),
+    ([], {}, "prompts: none"),
+    (["a"], {"num_frames": 9}, "num_frames 9: a film goes on from 9 frames"),
+    (["a"], {"given": {"task": "text_to_image"}}, "task text_to_image: makes no clip with sound"),
+    (["a"], {"start": TRUE.frames[:8]}, "8 frames: a film goes on from 9"),
+    (["a"], {"start": TRUE.frames[:, :32]}, r"a clip of \(32, 64, 8.0, 16000\).* goes on from \(64, 64\)"),
+])  # fmt: skip
+def test_a_film_that_cannot_be_is_refused_before_anything_is_made(silent, monkeypatch, prompts, options, words):
+    monkeypatch.setattr(type(silent), "generate", None)
+    if "start" in options:
+        options = {"start": Clip(options["start"], 8.0, TRUE.audio, 16_000)}
+    with pytest.raises(ValueError, match=words):
+        next(generate_long(silent, prompts, **options))
+
+
+def test_a_model_that_cannot_go_on_is_told(silent):
     silent.settings = dataclasses.replace(silent.settings, tasks=("text_to_video",))
     with pytest.raises(ValueError, match="neither on video_continuation nor on frame_prediction_9"):
         next(generate_long(silent, ["a"]))
 
 
-def pieces_of(frames):
-    return Clip(np.zeros((frames, 64, 64, 3), np.uint8), 8.0)
+@pytest.mark.parametrize("samples", [34_816, 34_000, 15_000])  # an encoder's padding, as long, too short
+def test_sound_is_cut_where_its_picture_is(samples):
+    sound = np.arange(1, samples + 1, dtype=np.float32)
+    end = joined([Clip(TRUE.frames, 8.0, sound, 16_000)], keep=9)
+    assert len(end.frames) == 9 and len(end.audio) == 18_000
+    assert end.audio[0] == (16_001 if samples > 16_000 else 0)
+
+
+def test_seeds_of_steps_are_far_apart():
+    seeds = {seed_of_step(seed, number) for seed in range(50) for number in range(50)}
+    assert len(seeds) == 2_500 and seed_of_step(7, 0) == 7
 
 
 def test_how_many_pieces_and_prompts():
-    assert [pieces_for(frames, 17, 8) for frames in (1, 17, 18, 25, 41)] == [0, 0, 1, 1, 3]
-    assert list(repeated(["a", "b"], 3)) == ["a", "b", "b", "b"]
-    assert list(repeated(["a", "b"], 0)) == ["a"]
+    assert [pieces_for(frames, 17, 17) for frames in (1, 17, 18, 25, 41)] == [0, 0, 1, 1, 3]
+    assert repeated(["a", "b"], 4) == ["a", "b", "b", "b"]
+    assert repeated(["a", "b"], 1) == ["a", "b"]

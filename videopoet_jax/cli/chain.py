@@ -1,10 +1,11 @@
 """`videopoet chain`: tasks one after another, each on what the one before it made."""
 
+import time
 from pathlib import Path
 
 import click
 
-from videopoet_jax.cli.given import media_options, read_given
+from videopoet_jax.cli.given import media_files, media_options, read_given, warn_plainly
 from videopoet_jax.cli.targets import check_targets
 
 
@@ -35,17 +36,19 @@ def command(chain, model, out_dir, image, last_image, video, audio, mask, struct
 
     steps = parse(chain)
     targets = [out_dir / f"{number}_{step.task}{_suffix(step)}" for number, step in enumerate(steps, start=1)]
-    check_targets(*targets, inputs=(image, last_image, video, audio, structure))
+    files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
+    check_targets(*targets, inputs=media_files(files))
+    warn_plainly()
     use_compilation_cache()
     vp = VideoPoet.from_pretrained(model)
     vp.trained_task(steps[0].task)
-    files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
-    if steps[0].mask and mask:
-        raise ValueError(f"--mask {mask} and ({steps[0].mask}): both were given; use one of them.")
-    given = read_given(vp.settings, steps[0].task, **files)
-    for target, clip in zip(targets, run(vp, steps, **given, **options), strict=True):
+    given = read_given(vp.settings, steps[0].task, files)
+    started = time.perf_counter()
+    for number, (target, clip) in enumerate(zip(targets, run(vp, steps, **given, **options), strict=True), start=1):
         clip.save(target)
         click.echo(f"wrote {target}" + (f": {clip.caption}" if clip.caption is not None else ""))
+        left = (time.perf_counter() - started) / number * (len(steps) - number)
+        click.echo(f"step {number}/{len(steps)} · {left:.0f} s left", err=True)
 
 
 def _suffix(step) -> str:

@@ -4,13 +4,12 @@ import json
 import re
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import click
 
 from videopoet_jax.cli.generate_long import read_story, write_film
-from videopoet_jax.cli.given import media_options, read_given
+from videopoet_jax.cli.given import media_files, media_options, read_given, warn_plainly
 from videopoet_jax.cli.targets import check_targets
 from videopoet_jax.generate.presets import CAMERAS, STYLES, extended
 
@@ -30,10 +29,10 @@ MAX_ROWS = 64  # of the contact sheet
 @click.option("--sheet", type=click.Path(path_type=Path), help=f"Also draw the first clips, at most {MAX_ROWS} (PNG).")
 @click.option("--task", help="A task's name; by default the one that the inputs make plain.")
 @media_options
-@click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), default="5", show_default=True,
-              help="How many frames of --video are given where no task or mask says it.")  # fmt: skip
+@click.option("--prefix-frames", type=click.Choice(["1", "5", "9", "13"]), help="How many frames of --video are gone "
+              "on from, where nothing else says it; by default 5.")  # fmt: skip
 @click.option("--seconds", type=float, help="A film of at least this length, in constant memory: its last second is "
-              "gone on from, again and again.")  # fmt: skip
+              "gone on from, again and again; first that of --video, if it is given.")  # fmt: skip
 @click.option("--story", type=click.Path(path_type=Path), help="A film of one prompt a line: the first is the first "
               "clip's, each other one that of the second after.")  # fmt: skip
 @click.option("--num-frames", type=int, help="1 + 4·k; by default the model's own.")
@@ -60,30 +59,30 @@ def command(
     film = bool(story) or seconds is not None
     if story and prompt:
         raise ValueError("a prompt and --story: both were given; make it the story's first line.")
-    if film and (prompts_file or options["num_videos_per_prompt"] > 1):
-        raise ValueError("--seconds, --story: one film at a time, without --prompts-file and --num-videos-per-prompt.")
+    if film and (prompts_file or sheet or options["num_videos_per_prompt"] > 1):
+        raise ValueError("--seconds, --story: one film, without --prompts-file, --sheet and --num-videos-per-prompt.")
     prompts = read_story(story) if story else _prompts(prompt, prompts_file)
     prompts = [extended(text, camera=camera, style=style, suffix=prompt_suffix) for text in prompts]
     copies, seed = options["num_videos_per_prompt"], options["seed"]
-    suffix = ".png" if options["task"] == "text_to_image" else ".mp4"
+    suffix = ".png" if options["task"] == "text_to_image" and not film else ".mp4"
     targets = _targets(prompts, copies, prompts_file is not None, out, out_dir, seed, suffix)
-    check_targets(*targets, sheet, report, inputs=(image, last_image, video, audio, structure, prompts_file))
+    files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
+    check_targets(*targets, sheet, report, inputs=(*media_files(files), prompts_file, story))
     started = time.perf_counter()
-    from videopoet_jax.generate.given import check_given
     from videopoet_jax.generate.pipeline import VideoPoet
     from videopoet_jax.lm.decode import written
     from videopoet_jax.training.compilation import use_compilation_cache
 
-    _warn_plainly()
+    warn_plainly()
     use_compilation_cache()
     vp = VideoPoet.from_pretrained(model)
-    files = dict(image=image, last_image=last_image, video=video, audio=audio, mask=mask, structure=structure)
-    given = read_given(vp.settings, options["task"], **files, prefix_frames=int(prefix_frames))
+    alone = video if film and not (options["task"] or mask or audio or prefix_frames) else None  # gone on with whole
+    size = (options["num_frames"], options["height"], options["width"])
+    prefix = int(prefix_frames) if prefix_frames else None
+    given = {} if alone else read_given(vp.settings, options["task"], files, size, prefix)
     loaded = time.perf_counter()
     if film:
-        given["task"] = options.pop("task")
-        options.pop("num_videos_per_prompt")
-        _report(report, write_film(vp, targets[0], prompts, seconds, given, **options))
+        _report(report, _write_film(vp, targets[0], prompts, seconds, alone, given, options))
         click.echo(f"wrote {targets[0]}")
         return
     click.echo(f"Loaded {model} in {loaded - started:.1f} s; compiling, once (afterwards it is in the cache) …")
@@ -92,9 +91,9 @@ def command(
     for begin in range(0, len(prompts), at_once):
         some = prompts[begin : begin + at_once]
         prepared = vp.prepare(some if prompts_file else (some[0] or None), **given, **options)
-        tokens = _Tokens()
-        clips = vp.decode(vp.lm.generate(prepared, callback=tokens), check_given(**given))
-        drawn += len(clips) * sum(segment.length for segment, *_ in written(prepared.layout))
+        tokens = _Tokens(len(prepared.seeds) * sum(segment.length for segment, *_ in written(prepared.layout)))
+        clips = vp.decode(vp.lm.generate(prepared, callback=tokens))
+        drawn += tokens.count
         writing += tokens.seconds
         for clip, target in zip(clips, targets[begin * copies :], strict=False):
             clip.save(target)
@@ -104,6 +103,7 @@ def command(
         _save_sheet(sheet, rows)
         click.echo(f"wrote {sheet}")
     total = time.perf_counter() - started
+    captions = [clip.caption for _, clip in rows if clip.caption is not None]
     figures = {
         "clips": len(targets),
         "load_seconds": round(loaded - started, 2),
@@ -114,7 +114,7 @@ def command(
     click.echo(
         f"{len(targets)} clips, {drawn} tokens at {figures['decode_tokens_per_second']} a second, {total:.1f} s in all."
     )
-    _report(report, figures)
+    _report(report, figures | ({"captions": captions} if captions else {}))
 
 
 def _report(path: Path | None, figures: dict) -> None:
@@ -125,18 +125,29 @@ def _report(path: Path | None, figures: dict) -> None:
         write_atomically(path, lambda temporary: temporary.write_text(json.dumps(figures, indent=1) + "\n"))
 
 
+def _write_film(vp, target, prompts, seconds, video, given, options) -> dict:
+    """`write_film` with those options that a film has; of what it does not take something is told."""
+    options = {name: value for name, value in options.items() if name != "num_videos_per_prompt"}
+    sizes = {name: options.pop(name) for name in ("height", "width")}
+    if told := [f"--{name}" for name, value in sizes.items() if value is not None]:
+        raise ValueError(f"{', '.join(told)}: a film has the model's own size; leave it out.")
+    given = given | {"task": options.pop("task")}
+    return write_film(vp, target, prompts, seconds=seconds, video=video, given=given, **options)
+
+
 class _Tokens:
     """Progress on stderr, and the seconds that writing took (compiling included the first time)."""
 
-    def __init__(self) -> None:
-        self.started, self.seconds = time.perf_counter(), 0.0
+    def __init__(self, count: int) -> None:
+        self.count, self.started, self.seconds = count, time.perf_counter(), 0.0
 
     def __call__(self, done: int, of: int) -> None:
         self.seconds = time.perf_counter() - self.started
-        left = self.seconds / done * (of - done)
+        left, rate = self.seconds / done * (of - done), self.count * done / of / max(1e-9, self.seconds)
         end = "\n" if done == of else ""
         if sys.stderr.isatty():
-            click.echo(f"\rsegments {done}/{of} · {left:.0f} s left   {end}", nl=False, err=True)
+            told = f"segments {done}/{of} · {rate:.0f} tokens/s · {left:.0f} s left"
+            click.echo(f"\r{told}   {end}", nl=False, err=True)
 
 
 def _prompts(prompt: str | None, prompts_file: Path | None) -> list[str]:
@@ -176,8 +187,3 @@ def _save_sheet(path: Path, clips: list[tuple]) -> None:
     from videopoet_jax.evaluate.sheets import Row, save_contact_sheet
 
     save_contact_sheet(path, [Row(p, c.frames, c.audio, c.sample_rate) for p, c in clips])
-
-
-def _warn_plainly() -> None:
-    """Warnings as one line, without a place in the code."""
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)

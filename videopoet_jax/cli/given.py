@@ -1,7 +1,8 @@
 """The media options of `generate` and `chain`, and how their files become what a pipeline is given."""
 
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ OPTIONS = (
     click.option("--video", type=FILE, help="A video: to be continued, filled, stylized, heard or described."),
     click.option("--audio", type=FILE, help="A sound, or a video's; by default that of --video."),
     click.option("--mask", help="What of --video to write anew: central, horizontal, vertical, dynamic or "
-                 "dynamic_central; frames, rows and columns of the model's size, as in :,16:48,0:32; or a picture or "
-                 "video that is white there."),
+                 "dynamic_central (which outpainting keeps instead); frames, rows and columns of the model's size, as "
+                 "in :,16:48,0:32; or a picture or a video as large as --video that is white there."),
     click.option("--structure", type=FILE, help="Flow and depth as a video; by default the flow in --video."),
 )  # fmt: skip
 SLICE = re.compile(r"(\d*):(\d*)")
+PREFIX = 5  # frames of a video that are gone on from, where nothing says how many
 
 
 def media_options(command: Callable) -> Callable:
@@ -29,64 +31,97 @@ def media_options(command: Callable) -> Callable:
     return command
 
 
+def media_files(files: dict[str, Any]) -> tuple[Path, ...]:
+    """The files that the options name: none of them may be written over."""
+    return tuple(Path(value) for value in files.values() if value)
+
+
+def warn_plainly() -> None:
+    """Warnings as one line, without a place in the code."""
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+
+
 def read_given(
-    settings: Any, task: str | None, *, image: Path | None, last_image: Path | None, video: Path | None,
-    audio: Path | None, mask: str | None, structure: Path | None, prefix_frames: int = 5,
-) -> dict[str, Any]:  # fmt: skip
+    settings: Any,
+    task: str | None,
+    files: dict[str, Any],
+    size: Iterable[int | None] = (None, None, None),
+    prefix_frames: int | None = None,
+) -> dict[str, Any]:
     """What `VideoPoet.generate` takes: `image, video, audio, mask, structure`, those that are there.
 
     Of a video as many frames are read as the task asks for: all of a clip where it has a hole, 9 where a sound is given
-    too, and `prefix_frames` where nothing says more.
+    too, and `prefix_frames` where nothing says more. Its sound is read where the task hears or keeps it.
+
+    Args:
+        files: by the options' names; None for those that are not given.
+        size: frames, height and width of the clip to be made; None is the model's own.
 
     Raises:
         ValueError: inputs that do not go together, a video that is too short, a mask that is none.
         FileNotFoundError, MediaError: files that cannot be read.
     """
-    from videopoet_jax.data.media import fit, read_audio, read_image, read_video
+    from videopoet_jax.data.media import EmptyStream, fit, probe, read_audio, read_image, read_video
+    from videopoet_jax.generate.given import writes
     from videopoet_jax.sequence import get_task
 
-    frames, height, width = settings.size
+    image, last_image, video, audio = (files[name] for name in ("image", "last_image", "video", "audio"))
+    mask, structure = files["mask"], files["structure"]
+    frames, height, width = (own if a is None else a for a, own in zip(size, settings.size, strict=True))
     if (image or last_image) and video:
         raise ValueError("--image and --video: both were given; an image is a video of one frame, use one of them.")
     if last_image and not image:
         raise ValueError("--last-image: needs the first one, too; give --image.")
     if mask and not video:
         raise ValueError("--mask: says what of a video to write anew; give --video.")
+    if prefix_frames and (task or mask or audio):
+        raise ValueError("--prefix-frames: what is given beside --video says how many frames are read; leave it out.")
     given: dict[str, Any] = {}
     if image:
         pictures = [fit(read_image(path), height, width) for path in (image, last_image) if path]
         given["image"] = np.stack(pictures)
-    reads = get_task(task).reads if task else ()
-    whole = mask is not None or any(s.modality == "video" and (s.stop is None or s.alone) for s in reads)
-    if video:
-        stops = [span.stop for span in reads if span.modality == "video" and span.stop]
-        count = frames if whole else max(stops) if stops else 9 if audio else prefix_frames
-        end = count / settings.fps
-        found = read_video(video, fps=settings.fps, height=height, width=width, end=end)
+    known = get_task(task) if task else None
+    if known is None:
+        count = frames if mask else 9 if audio else prefix_frames or PREFIX
+    else:
+        seen = (s for s in known.reads if s.modality == "video" and not (structure and s.key == "structure"))
+        count = max((span.frames(frames)[1] for span in seen), default=0)
+    if video and count:
+        # What the task does not write is kept, in its own size.
+        sides = {} if known and not writes(known, "video") else {"height": height, "width": width}
+        found = read_video(video, fps=settings.fps, end=count / settings.fps, **sides)
         if len(found) < count:
-            remedy = "a longer video" + ("" if whole or stops or audio else " or a smaller --prefix-frames")
+            fewer = "" if known or mask or audio else " or a smaller --prefix-frames"
             raise ValueError(
-                f"{video}: {len(found)} frames at {settings.fps:g} a second, {count} are to be read; give {remedy}."
+                f"{video}: {len(found)} frames at {settings.fps:g} a second, {count} are to be read; give a longer "
+                f"video{fewer}."
             )
         given["video"] = found[:count]
-    hears = any(span.modality == "audio" for span in reads)
-    if audio or (hears and video):
-        end = frames / settings.fps
-        given["audio"] = read_audio(audio or video, sample_rate=settings.sample_rate, end=end)
     if mask:
-        given["mask"] = read_mask(mask, given["video"].shape[:3], settings.fps)
+        given["mask"] = read_mask(mask, video, given["video"].shape[:3], settings.fps)
     if structure:
         given["structure"] = read_video(structure, fps=settings.fps, height=height, width=width, num_frames=frames)
+    hears = known is not None and any(span.modality == "audio" for span in known.reads)
+    keeps = mask is not None or (known is not None and not writes(known, "audio"))
+    if audio or (video and (hears or keeps) and (hears or probe(video).has_audio)):
+        end = frames / settings.fps
+        try:
+            given["audio"] = read_audio(audio or video, sample_rate=settings.sample_rate, end=end)
+        except EmptyStream:
+            if not keeps:
+                raise
     return given
 
 
-def read_mask(text: str, size: tuple[int, int, int], fps: float) -> np.ndarray | str:
+def read_mask(text: str, video: Path, size: tuple[int, int, int], fps: float) -> np.ndarray | str:
     """A region's name as it is; slices or a file as bool [t h w]: `:,0:64,0:32` of (17, 64, 64) → the left half.
 
+    A file is brought to the size as the video was, whose own size it must have.
+
     Raises:
-        ValueError: none of the three; slices that are empty or leave the clip; a video shorter than it.
+        ValueError: none of the three; slices that are empty or leave the clip; a file of another size or length.
     """
-    from videopoet_jax.data.media import PICTURES, read_image, read_video
+    from videopoet_jax.data.media import MediaError, probe, read_image, read_video
     from videopoet_jax.data.painting import REGIONS
 
     if text in REGIONS:
@@ -105,9 +140,20 @@ def read_mask(text: str, size: tuple[int, int, int], fps: float) -> np.ndarray |
             f"nor a file; give one of them."
         )
     frames, height, width = size
-    if Path(text).suffix.lower() in PICTURES:
-        return read_image(text, height=height, width=width).mean(axis=-1) >= 128
-    found = read_video(text, fps=fps, height=height, width=width, num_frames=frames)
-    if len(found) < frames:
-        raise ValueError(f"--mask {text}: {len(found)} frames, the clip has {frames}; give as many, or a picture.")
-    return found.mean(axis=-1) >= 128
+    try:
+        own, found = read_image(text).shape[:2], read_image(text, height=height, width=width)[None]
+    except MediaError:
+        info = probe(text)
+        own = (info.height, info.width)
+        found = read_video(text, fps=fps, height=height, width=width, num_frames=frames)
+        if len(found) < frames:
+            raise ValueError(
+                f"--mask {text}: {len(found)} frames, the clip has {frames}; give as many, or a picture."
+            ) from None
+    of_video = probe(video)
+    if own != (of_video.height, of_video.width):
+        raise ValueError(
+            f"--mask {text}: {own[0]}×{own[1]}, and --video {of_video.height}×{of_video.width}; make it as large."
+        )
+    white = found.mean(axis=-1) >= 128
+    return white[0] if len(white) == 1 else white

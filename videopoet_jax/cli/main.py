@@ -100,9 +100,13 @@ def keep_memory() -> None:
 
     XLA asks for all memory of a step when the step starts and frees it when it ends. By default that goes back to the
     system each time, which then clears every page anew: a fifth of the time of a step of the language model `nano`.
+    What the user has set of it in the environment stays.
     """
+    told = os.environ.get("GLIBC_TUNABLES", "")
+    told = any(f"glibc.malloc.{name}" in told for name in ("arena_max", "mmap_max", "mmap_threshold", "trim_threshold"))
+    told = told or any(name.startswith("MALLOC_") for name in os.environ)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt and nothing_but_cpu():
+    if mallopt and nothing_but_cpu() and not told:
         for option, value in MALLOPT.items():
             mallopt(option, value)
 

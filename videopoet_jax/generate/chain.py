@@ -3,16 +3,17 @@
     image_to_video: a red 3 moving left → stylize: blue → outpaint(vertical) → video_to_audio
 
 A step is a task's name, or a verb for it (`VERBS`), in brackets the mask of a task that fills a hole, and its prompt
-behind a colon. A step sees no other step's prompt. What a step does not write stays: stylized frames keep their sound.
+behind a colon, in which there can be no arrow. A step sees no other step's prompt. What a step does not write stays:
+stylized frames keep their sound.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from videopoet_jax.generate.clip import Clip
-from videopoet_jax.generate.given import HOLES, Given, check_given
+from videopoet_jax.generate.given import HOLES, Given, check_given, writes
+from videopoet_jax.generate.inputs import seed_of_step
 from videopoet_jax.generate.long import joined
 from videopoet_jax.generate.pipeline import VideoPoet
 from videopoet_jax.sequence.tasks import Task
@@ -60,6 +61,10 @@ def checked(vp: VideoPoet, steps: Sequence[Step], given: Given) -> list[Task]:
     Raises:
         ValueError: a task that the model does not know; a prompt, a mask, frames or sound that are missing or not read.
     """
+    if not steps:
+        raise ValueError("a chain of no steps: name a task at least.")
+    if steps[0].mask and given.mask is not None:
+        raise ValueError(f"mask, and ({steps[0].mask}) in the chain: both were given; use one of them.")
     tasks, frames, sound = [], 0, False
     for number, step in enumerate(steps, start=1):
         task, where = vp.trained_task(step.task), f"step {number}, {step.task}"
@@ -75,11 +80,11 @@ def checked(vp: VideoPoet, steps: Sequence[Step], given: Given) -> list[Task]:
         check_given(mask=step.mask or None)
         if number > 1:
             _check_follows(where, task, frames, sound, vp.settings.num_frames)
-        if any(span.modality == "video" for span in task.writes):
+        if writes(task, "video"):
             frames = task.frames or vp.settings.num_frames
         elif number == 1:
             frames = given.count
-        sound = any(span.modality == "audio" for span in task.writes) or (sound or given.audio is not None)
+        sound = writes(task, "audio") or sound or given.audio is not None
         tasks.append(task)
     return tasks
 
@@ -97,7 +102,7 @@ def _check_follows(where: str, task: Task, frames: int, sound: bool, whole: int)
 
 def run(
     vp: VideoPoet,
-    steps: Sequence[Step],
+    chain: str | Sequence[Step],
     *,
     image: Any = None,
     video: Any = None,
@@ -115,36 +120,27 @@ def run(
         sampling: every step's guidance_scale, temperature, top_k, top_p.
 
     Raises:
-        ValueError: as `checked`, before anything is made; or inputs that the first step does not take.
+        ValueError: as `parse` and `checked`, before anything is made; or inputs that the first step does not take.
     """
+    steps = parse(chain) if isinstance(chain, str) else chain
     given = check_given(image, video, audio, mask, structure)
     tasks, clip = checked(vp, steps, given), None
     inputs = dict(image=image, video=video, audio=audio, mask=steps[0].mask or mask, structure=structure)
     for number, (step, task) in enumerate(zip(steps, tasks, strict=True)):
         if clip is not None:
             inputs = inputs_of(task, clip) | ({"mask": step.mask} if step.mask else {})
-        made = vp.generate(step.prompt, task=task.name, seed=seed + number, **inputs, **sampling)
-        before = Clip(given.frames, made.fps, given.audio) if clip is None and given.count else clip
-        clip = with_sound_of(made, before)
+        clip = vp.generate(step.prompt, task=task.name, seed=seed_of_step(seed, number), **inputs, **sampling)
         yield clip
 
 
 def inputs_of(task: Task, clip: Clip) -> dict[str, Any]:
-    """What a task is given of a clip: all of it, or the end of it where the task goes on from some frames."""
-    stops = [span.stop for span in task.reads if span.modality == "video" and not span.alone]
-    inputs: dict[str, Any] = {}
-    whole = clip
-    if stops and None not in stops and not any(span.alone for span in task.reads):
-        whole = joined([clip], keep=max(stops))
-    if any(span.modality == "video" for span in task.reads):
-        inputs["video"] = whole.frames
-    if any(span.modality == "audio" for span in task.reads):
-        inputs["audio"] = whole.audio
-    return inputs
+    """What a task is given of a clip: all of it, or the end of it where the task goes on from some frames.
 
-
-def with_sound_of(made: Clip, before: Clip | None) -> Clip:
-    """A silent clip with the sound of the one that it was made of, if it is as long."""
-    if made.audio is not None or before is None or before.audio is None or len(made.frames) != len(before.frames):
-        return made
-    return dataclasses.replace(made, audio=before.audio, sample_rate=before.sample_rate)
+    Its sound, too, where the task reads it or keeps it.
+    """
+    video = [span for span in task.reads if span.modality == "video"]
+    ends = video and all(span.stop is not None and not span.alone for span in video)
+    shown = joined([clip], keep=max(span.stop for span in video)) if ends else clip
+    inputs: dict[str, Any] = {"video": shown.frames} if video else {}
+    hears = any(span.modality == "audio" for span in task.reads) or not writes(task, "audio")
+    return inputs | ({"audio": shown.audio} if hears and shown.audio is not None else {})

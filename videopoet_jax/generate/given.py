@@ -20,7 +20,7 @@ from videopoet_jax.data import painting
 from videopoet_jax.data.media import fit
 from videopoet_jax.data.views import views_of
 from videopoet_jax.sequence.layout import Layout
-from videopoet_jax.sequence.tasks import Span
+from videopoet_jax.sequence.tasks import Span, Task
 
 HOLES = {"inpainting": painting.inpainting, "outpainting": painting.outpainting, "editing": painting.inpainting}
 
@@ -32,7 +32,8 @@ class Given:
     Attributes:
         frames: of an image or a video, of any size.
         audio: at the model's sample rate.
-        mask: True where pixels are to be written, for every frame or one for all; or a name of `painting.REGIONS`.
+        mask: True where pixels are to be written, for every frame or one for all. Or a name of `painting.REGIONS`: what
+            inpainting and editing write, and what outpainting keeps.
         structure: flow and depth as a picture (`data.structure`).
     """
 
@@ -155,6 +156,11 @@ def _view(
     return views_of({"video": video}, [span.key], (0,))[span.key]
 
 
+def writes(task: Task, modality: str) -> bool:
+    """Whether the task writes some of a modality."""
+    return any(span.modality == modality for span in task.writes)
+
+
 def hole_of(given: Given, key: str, layout: Layout) -> Bool[np.ndarray, "t h w"]:
     """Where the task is to write, in the size of its grid.
 
@@ -163,30 +169,36 @@ def hole_of(given: Given, key: str, layout: Layout) -> Bool[np.ndarray, "t h w"]
     """
     task, grid, mask = layout.task, layout.grid, given.mask
     if mask is None:
-        raise ValueError(f"mask: task {task.name} fills a hole; give bool [t h w] or one of {', '.join(HOLES)}.")
+        raise ValueError(
+            f"mask: task {task.name} fills a hole; give bool [t h w] or one of {', '.join(painting.REGIONS)}."
+        )
     if isinstance(mask, str):
         return HOLES[key](mask, grid.frames, grid.height, grid.width)
     t, h, w, _ = given.frames.shape
     if mask.shape not in ((h, w), (t, h, w)):
         raise ValueError(f"mask {list(mask.shape)}: the frames are {[t, h, w]}; give [h w] or [t h w] of their size.")
-    if mask.all() or not mask.any():
-        raise ValueError(f"mask: hides {'everything' if mask.all() else 'nothing'}; hide what is to be written anew.")
     pictures = np.repeat(np.where(mask, np.uint8(255), np.uint8(0))[..., None], 3, axis=-1)
     pictures = np.broadcast_to(pictures, (t, h, w, 3))
-    return np.stack([fit(picture, grid.height, grid.width)[..., 0] >= 128 for picture in pictures])
+    hole = np.stack([fit(picture, grid.height, grid.width)[..., 0] >= 128 for picture in pictures])
+    if hole.all() or not hole.any():
+        raise ValueError(
+            f"mask: in the model's size, {grid.height}×{grid.width} cut from the middle, it hides "
+            f"{'everything' if hole.all() else 'nothing'}; hide what is to be written anew."
+        )
+    return hole
 
 
 def heard(layout: Layout, given: Given, *, fps: float, sample_rate: int) -> Float[np.ndarray, " s"] | None:
     """The sound that the layout's task reads, cut to it.
 
     Raises:
-        ValueError: none or too little where the task reads some, or some where it reads none.
+        ValueError: none or too little where the task reads some, or some where it writes its own.
     """
     stops = [s.frames(layout.grid.frames)[1] for s in layout.task.reads if s.modality == "audio"]
     name, samples = layout.task.name, 0 if given.audio is None else len(given.audio)
     if not stops:
-        if samples:
-            raise ValueError(f"audio: task {name} reads none; leave it out, or name a task that does.")
+        if samples and writes(layout.task, "audio"):
+            raise ValueError(f"audio: task {name} writes its own and reads none; leave it out, or name another task.")
         return None
     needed = round(max(stops) / fps * sample_rate)
     if samples < needed:

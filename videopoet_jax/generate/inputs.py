@@ -5,6 +5,8 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -42,6 +44,11 @@ class Settings:
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the clips that it makes by default."""
         return self.num_frames, self.height, self.width
+
+
+def seed_of_step(seed: int, number: int) -> int:
+    """The seed of one of several steps: that of the first is `seed` itself, no other is near it or near another's."""
+    return int(np.random.SeedSequence((seed % 2**32, number)).generate_state(1)[0]) if number else seed
 
 
 def warn_of_strangers(

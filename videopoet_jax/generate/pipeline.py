@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from videopoet_jax.audio.tokenizer import AudioTokenizer
 from videopoet_jax.generate.clip import Clip
-from videopoet_jax.generate.given import Given, check_given, default_task, heard, shown
+from videopoet_jax.generate.given import Given, check_given, default_task, heard, shown, writes
 from videopoet_jax.generate.inputs import Settings, warn_of_strangers
 from videopoet_jax.layers.sampling import Sampling
 from videopoet_jax.lm.language_model import LanguageModel, Prepared, Written
@@ -119,10 +119,13 @@ class VideoPoet:
         Args:
             task: a name of `videopoet_jax.sequence.TASKS`; by default the one that the inputs make plain
                 (`generate.given`).
+            prompt: refused where the task reads no text.
             image: uint8 [h w 3], the first frame, or [2 h w 3], the first and the last.
             video: uint8 [t h w 3], as many frames as the task reads.
-            audio: float32 [s] at the model's sample rate; what the task does not read of it is left out.
-            mask: bool [h w] or [t h w] in the size of the video, True where to write; or the name of a region.
+            audio: float32 [s] at the model's sample rate, of which the task reads as much as it needs. A clip of a task
+                that neither reads nor writes sound keeps it.
+            mask: bool [h w] or [t h w] in the size of the video, True where to write; or the name of a region, which
+                outpainting keeps and others write.
             structure: uint8 [t h w 3], flow and depth (`data.structure.to_picture`); by default the video's flow.
             num_frames, height, width: None is what the model was trained on.
             guidance_scale, temperature, top_k, top_p: None is the model's own setting; `guidance_scale=1` is none.
@@ -158,7 +161,7 @@ class VideoPoet:
         written = self.lm.generate(prepared, callback=callback_on_step_end)
         if output_type == "tokens":
             return written
-        clips = self.decode(written, check_given(image, video, audio, mask, structure))
+        clips = self.decode(written)
         alone = (prompt is None or isinstance(prompt, str)) and num_videos_per_prompt == 1
         return clips[0] if alone else clips
 
@@ -191,14 +194,17 @@ class VideoPoet:
         prompts = [prompt or ""] if alone else list(prompt)
         if not prompts or num_videos_per_prompt < 1:
             raise ValueError(f"{len(prompts)} prompts × {num_videos_per_prompt} videos: need at least one of each.")
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        seeds = [int(seed)] * len(prompts) if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != len(prompts):
             raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one for all or one for each.")
         given = check_given(image, video, audio, mask, structure)
         name = task or default_task(given, has_prompt=prompt is not None)
         chosen = self.trained_task(name)
-        if negative_prompt and not chosen.text:
-            raise ValueError(f"negative_prompt: task {name} reads no text; leave it out or use a task that does.")
+        for what, texts in (("prompt", prompts), ("negative_prompt", [negative_prompt])):
+            if not chosen.text and any(texts):
+                raise ValueError(f"{what}: task {name} reads no text; leave it out or use a task that does.")
+        if chosen.frames and num_frames not in (None, chosen.frames):
+            raise ValueError(f"num_frames {num_frames}: task {name} makes pictures of 1 frame; leave it out.")
         sampling = self.sampling(guidance_scale if chosen.text else 1.0, temperature, top_k, top_p)
         asked, trained = (num_frames, height, width), (chosen.frames or s.num_frames, *s.size[1:])
         size = [own if a is None else a for a, own in zip(asked, trained, strict=True)]
@@ -209,7 +215,10 @@ class VideoPoet:
         codes = self._prefix_codes(layout, given)
         records = [codes | self.text_entries(p) for p in prompts for _ in range(num_videos_per_prompt)]
         pairs = [(own, copy) for own in seeds for copy in range(num_videos_per_prompt)]
-        return self.prepare_records(layout, records, seeds=pairs, sampling=sampling, negative_prompt=negative_prompt)
+        prepared = self.prepare_records(
+            layout, records, seeds=pairs, sampling=sampling, negative_prompt=negative_prompt
+        )
+        return dataclasses.replace(prepared, given=given)
 
     def prepare_records(
         self,
@@ -247,20 +256,25 @@ class VideoPoet:
             code_bits=bits_of(codebook) if codebook > self.lm.model.visual_codes else 0,
         )
 
-    def decode(self, written: Written, given: Given | None = None) -> list[Clip]:
+    def decode(self, written: Written) -> list[Clip]:
         """Ids → clips. One clip at a time, so that it does not depend on its company; sound is padded to the end.
 
-        With `given`, what the task only read is shown as it was given, and not as the tokenizers make it again.
+        What `prepare` was given and the task does not write is shown as it was, not as the tokenizers make it again.
         """
-        records = disassemble(written.layout, written.ids)
-        clips = [self._decoded({key: codes[row] for key, codes in records.items()}) for row in range(len(written.ids))]
-        return clips if given is None else [self._as_given(clip, written.layout, given) for clip in clips]
+        records, task, given = disassemble(written.layout, written.ids), written.layout.task, written.given
+        kept = given.frames if given and not writes(task, "video") else None
+        sound = given.audio if given and not writes(task, "audio") else None
+        rows = range(len(written.ids))
+        return [self._decoded({key: codes[row] for key, codes in records.items()}, kept, sound) for row in rows]
 
-    def _decoded(self, record: Mapping[str, np.ndarray]) -> Clip:
-        s, sound, caption = self.settings, None, None
-        frames = self.video_tokenizer.decode(record["video"])
-        if "audio" in record:
+    def _decoded(self, record: Mapping[str, np.ndarray], frames: np.ndarray | None, sound: np.ndarray | None) -> Clip:
+        """A clip of a record's codes, but for frames and sound that are there."""
+        s, caption = self.settings, None
+        if frames is None:
+            frames = self.video_tokenizer.decode(record["video"])
+        if sound is None and "audio" in record:
             sound = self.audio_tokenizer.decode(record["audio"])
+        if sound is not None:
             samples = round(len(frames) * s.sample_rate / s.fps)
             sound = np.pad(sound[:samples], (0, max(0, samples - len(sound)))).astype(np.float32)
         if "text_ids" in record:
@@ -298,16 +312,6 @@ class VideoPoet:
             known = np.asarray(self.audio_tokenizer.encode(sound, grid.audio_levels).codes, np.int32)
             codes["audio"] = _on_grid(known, (grid.audio_frames, grid.audio_levels))
         return codes
-
-    def _as_given(self, clip: Clip, layout: Layout, given: Given) -> Clip:
-        """The clip with what the task only read as it was given."""
-        task, written = layout.task, {span.modality for span in layout.task.writes}
-        if "video" not in written:
-            clip = dataclasses.replace(clip, frames=given.frames)
-        if "audio" not in written and any(span.modality == "audio" and span.stop is None for span in task.reads):
-            rate = self.settings.sample_rate
-            clip = dataclasses.replace(clip, audio=heard(layout, given, fps=clip.fps, sample_rate=rate))
-        return clip
 
     def text_entries(self, prompt: str) -> dict[str, np.ndarray]:
         """`text_ids` and `text_mask` [l] of a record."""

@@ -1,7 +1,7 @@
 """Words that say how a clip is shot and how it looks, put behind its prompt: `a red 3 moving left, camera pans right`.
 
 [VP] steers the camera by short texts (its Figure 11), in clips from text and from images, and for comparisons gives all
-prompts one suffix and one negative prompt. A model follows words that its training texts had: `nano` none of these.
+prompts one suffix. A model follows words that its training texts had: `nano` none of these.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,8 @@ STYLES = {
     "pixel": "pixel art",
     "anime": "anime style",
     "noir": "black and white film noir",
-    "cinematic": "highly detailed, cinematic, high contrast, soft lighting, 8k",
+    "cinematic": "highly detailed, cinematic, arc shot, high contrast, soft lighting, 8k",  # [VP]'s suffix
 }
-# [VP]'s own
-SUFFIX = "highly detailed, cinematic, arc shot, high contrast, soft lighting, 8k"
-NEGATIVE_PROMPT = (
-    "a still shot of an ugly cartoon, slideshow of an empty scene, low resolution, distorted and disfigured"
-)
 
 
 def extended(prompt: str, *, camera: str | None = None, style: str | None = None, suffix: str | None = None) -> str:

@@ -71,11 +71,12 @@ def _scores(q: Float[Array, "b g i e"], k: Float[Array, "b g j e"]) -> Float[Arr
 
 def _scores_back(kept: tuple[Array, Array], slopes: Float[Array, "b g i j"]) -> tuple[Array, Array]:
     """JAX's own derivative turns the slopes of the scores to sum over queries; on a CPU that takes longer than the
-    product. Here the queries are turned."""
+    product. Here the queries are turned. (There is no forward-mode derivative.)"""
     q, k = kept
     slopes = slopes.astype(q.dtype)
     of_k = jnp.einsum("bgie,bgij->bgej", q, slopes, preferred_element_type=jnp.float32)
-    return jnp.einsum("bgij,bgje->bgie", slopes, k), jnp.swapaxes(of_k, 2, 3).astype(k.dtype)
+    of_q = jnp.einsum("bgij,bgje->bgie", slopes, k)
+    return of_q.astype(q.dtype), jnp.swapaxes(of_k, 2, 3).astype(k.dtype)
 
 
 _scores.defvjp(lambda q, k: (_scores(q, k), (q, k)), _scores_back)

@@ -20,7 +20,7 @@ def project(x: Float[Array, "b n *d"], kernel: Float[Array, "*d_f"], axes: int) 
     """
     kernel = kernel.astype(x.dtype)
     mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty and mesh.size > mesh.shape["data"]:
+    if not mesh.empty and mesh.size > mesh.shape.get("data", 1):
         return jnp.tensordot(x, kernel, axes=axes)
     outputs = kernel.shape[axes:]
     inputs = math.prod(kernel.shape[:axes])

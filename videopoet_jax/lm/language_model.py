@@ -43,20 +43,23 @@ class Prepared:
         batch: stacked `assemble(layout, record, outputs=False)` with `text`, `empty_text`, `empty_text_mask`.
         seeds: (seed, number of the copy) of each row; they alone decide a row's draws.
         sampling: how ids are drawn unless `generate` is told otherwise.
+        given: what the prefixes were made of, for whoever prepared them; handed on.
     """
 
     layout: Layout
     batch: Mapping[str, np.ndarray]
     seeds: tuple[tuple[int, int], ...]
     sampling: Sampling
+    given: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """Whole sequences: the prefixes as given, the outputs as drawn."""
+    """Whole sequences: the prefixes as given, the outputs as drawn; `Prepared.given` as it was."""
 
     layout: Layout
     ids: Int[np.ndarray, "b n"]
+    given: Any = None
 
 
 def row_key(seed: int, copy: int) -> jax.Array:
@@ -166,4 +169,4 @@ class LanguageModel:
             with jax.set_mesh(self.mesh) if self.mesh else contextlib.nullcontext():
                 ids = generate(self.model, self.params, batch, prepared.layout, keys, sampling, report)
             written.append(np.asarray(own_copy(ids)))
-        return Written(prepared.layout, np.concatenate(written)[:rows])
+        return Written(prepared.layout, np.concatenate(written)[:rows], prepared.given)
