@@ -16,6 +16,9 @@ steps=${2:-576}
 [ "$steps" -ge 9 ] || fail "$steps steps: a ninth of them is a budget, too; give at least 9."
 models=$run/models
 mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
+[ ! -e "$run/steps" ] || [ "$(cat "$run/steps")" = "$steps" ] ||
+    fail "$run: was begun with $(cat "$run/steps") steps; give as many, or another directory."
+echo "$steps" >"$run/steps"
 shipped "$models" video_tokenizer audio_tokenizer text_encoder
 
 prepare() { # prepare SPLIT CLIPS: the records that all share

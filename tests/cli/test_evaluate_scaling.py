@@ -38,7 +38,8 @@ def run(folder, *options):
 
 def test_the_law_is_found_told_and_drawn(lines, tmp_path, capsys):
     right = {"right": 3, "n": 4, "share": 0.75, "interval": [0.3, 0.95]}
-    scores = {lines[-1]["name"]: {"text_to_video": {"right": right, "end": {"median": None, "interval": [1, 2]}}}}
+    found = {"text_to_video": {"right": right, "end": {"median": None, "interval": [1, 2]}}}
+    scores = {one["name"]: found for one in lines}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     run(
         tmp_path,
@@ -63,7 +64,10 @@ def test_the_law_is_found_told_and_drawn(lines, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda text: text + "{}\n", "line 10: no line of `videopoet evaluate losses` ('name'); write it anew."),
+    (lambda text: text + "{}\n", "line 10: none of `videopoet evaluate losses --json`; write it anew."),
+    (lambda text: text.replace('"nats"', '"bits"'), "line 1: none of `videopoet evaluate losses --json`"),
+    (lambda text: "[1, 2]\n", "line 1: none of"),
+    (lambda text: "not JSON\n", "line 1: none of"),
     (lambda text: "", "empty; write it with"),
     (lambda text: text.splitlines()[0] + "\n", "1 models of 1 sizes, on 1 budgets of tokens"),
 ])  # fmt: skip
@@ -72,6 +76,18 @@ def test_lines_that_are_none_are_one_line(lines, tmp_path, capsys, spoil, words)
     path.write_text(spoil(path.read_text()))
     with pytest.raises(SystemExit) as leave:
         run(tmp_path)
+    assert leave.value.code == 2 and words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, words", [
+    ("nothing", "scores.json: none of `videopoet evaluate tasks --json`"),
+    ("[]", "scores.json: none of"),
+    ('{"250000_200000": {"text_to_video": {}}}', "scores.json: without 250000_600000, "),
+])  # fmt: skip
+def test_scores_of_other_models_are_one_line(lines, tmp_path, capsys, text, words):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(SystemExit) as leave:
+        run(tmp_path, "--scores", tmp_path / "scores.json")
     assert leave.value.code == 2 and words in capsys.readouterr().err
 
 

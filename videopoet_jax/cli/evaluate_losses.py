@@ -22,7 +22,8 @@ def command(runs: tuple[Path, ...], records: Path, cases: int | None, report: Pa
     """Measure the newest checkpoint of each RUN (a language model's --workdir) on the tasks that it was trained on.
 
     Beside each loss stands what was spent on it: parameters of the layers, tokens read, and floating-point operations
-    by `lm/flops.py`, from the run's own config and training records. Bits a clip are -log2 p of all tokens of a kind:
+    by `lm/flops.py`, from the run's own config and training records. Of each task the records of its commonest layout
+    (size, sound, room for text) are measured. Bits a clip are -log2 p of all tokens of a kind:
     of equal pictures they compare models whose tokens differ. 95 % intervals over clips.
     """
     from videopoet_jax.cli.curves import labels
@@ -126,11 +127,11 @@ def summary(sums: dict[str, np.ndarray], films: list[str]) -> dict[str, dict]:
 
     draws = draw_films(films, resamples=DRAWS, seed=0)
     sound = [values for name, values in sums.items() if name.startswith("audio_")]
-    kinds = {"video": sums["video"], "text": sums["special"], "sound": sum(sound) if sound else np.zeros((2, 0))}
+    kinds = {"video": sums["video"]} | ({"sound": sum(sound)} if sound else {})
     weight, nats = sum(sums.values())
     figures = {"nats": lambda picked: float(nats[picked].sum() / weight[picked].sum())}
     for name, (counted, own) in kinds.items():
-        if name != "text" and counted.any():
+        if counted.any():
             figures[name] = functools.partial(lambda own, picked: float(own[picked].mean() / np.log(2.0)), own)
     return {
         name: {"value": e.value, "interval": [e.low, e.high]}

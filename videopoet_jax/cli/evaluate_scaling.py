@@ -30,7 +30,7 @@ def command(losses: Path, task: str | None, scores: Path | None, figure: Path | 
     lines = read_lines(losses)
     task = task or next(iter(lines[0]["losses"]))
     models = [of_line(line, task) for line in lines]
-    found = json.loads(scores.read_text(encoding="utf-8")) if scores else {}
+    found = read_scores(scores, [line["name"] for line in lines]) if scores else {}
     for line in lines:
         line["scores"] = found.get(line["name"], {})
     law, power = scaling.fit_law(models), scaling.fit_power(scaling.frontier(models))
@@ -69,14 +69,32 @@ def read_lines(path: Path) -> list[dict]:
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             line = json.loads(text)
-            lines.append({key: line[key] for key in ("name", "size", "tokens", "flops", "losses")} | line)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: no line of `videopoet evaluate losses` ({error}); write it anew."
-            ) from None
+            known = {*line} >= {"name", "size", "tokens", "flops", "losses"} and line["losses"]
+            nats = known and [found["nats"]["value"] for found in line["losses"].values()]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            nats = None
+        if not nats:
+            raise ValueError(f"{path}, line {number}: none of `videopoet evaluate losses --json`; write it anew.")
+        lines.append(line)
     if not lines:
         raise ValueError(f"{path}: empty; write it with `videopoet evaluate losses RUN… --json {path}`.")
     return lines
+
+
+def read_scores(path: Path, names: list[str]) -> dict[str, dict]:
+    """The scores of models of these names.
+
+    Raises:
+        ValueError: a file of another kind, or without one of them.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in names if not found.get(name)]
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path}: none of `videopoet evaluate tasks --json`; write it anew.") from None
+    if missing:
+        raise ValueError(f"{path}: without {', '.join(missing)}; score all models of the losses, under the same names.")
+    return found
 
 
 def of_line(line: dict, task: str) -> Any:
