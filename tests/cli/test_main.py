@@ -231,7 +231,7 @@ def test_xla_is_told_channels_last_where_a_cuda_plugin_is_unless_the_user_says_o
 
 
 def test_commands_are_listed_in_the_order_of_use():
-    assert list(COMMANDS)[:5] == ["generate", "reconstruct", "tokenize", "detokenize", "train"]
+    assert list(COMMANDS)[:6] == ["generate", "chain", "reconstruct", "tokenize", "detokenize", "train"]
     assert videopoet.list_commands(click.Context(videopoet)) == list(COMMANDS)
 
 
