@@ -4,6 +4,7 @@
 #   ./launch/benchmark.sh tokenizers [--help | NAME …]    speed and memory on a CPU
 #   ./launch/benchmark.sh accelerator [--help | NAME …]   speed on a GPU
 #   ./launch/benchmark.sh train [--help | SHAPE …]        a training step of the language model, on a CPU or a GPU
+#   ./launch/benchmark.sh generate [--help | CASE …]      tokens a second of the language model, on a CPU
 #   ./launch/benchmark.sh plans [--help | NAME …]         what videopoet plan predicts for slices of TPUs; needs none
 #   ./launch/benchmark.sh faithful [--help | NAME …]      equality with PyTorch twins of the papers' figures
 #   ./launch/benchmark.sh perceptual_twins WEIGHTS        the same of LPIPS and I3D, which judge
@@ -19,7 +20,7 @@ COST="3 GB to download, 7 GB on disk where pip chooses PyTorch for CUDA, 2 GB wh
 NEEDED_MB=10000
 
 case "${1:-}" in
-    tokenizers | faithful | perceptual_twins | t5_twins | structure_twins) install_into_venv benchmark ;;
+    tokenizers | generate | faithful | perceptual_twins | t5_twins | structure_twins) install_into_venv benchmark ;;
     plans) install_into_venv tpu ;;
     accelerator) install_into_venv benchmark,cuda ;;
     train)
@@ -28,7 +29,7 @@ case "${1:-}" in
         install_into_venv "benchmark${extra:+,$extra}"
         ;;
     *)
-        fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, train, plans, faithful, perceptual_twins," \
+        fail "benchmark '${1:-}': unknown; use tokenizers, accelerator, train, generate, plans, faithful, perceptual_twins," \
             "t5_twins or structure_twins."
         ;;
 esac

@@ -141,7 +141,7 @@ def load() -> float:
 def versions() -> dict[str, str]:
     """Of JAX, PyTorch and the peers, as far as they are installed."""
     found = {}
-    for name in ("jaxlib", "torch", "vector-quantize-pytorch", "audiolm-pytorch", "encodec"):
+    for name in ("jaxlib", "torch", "transformers", "vector-quantize-pytorch", "audiolm-pytorch", "encodec"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
