@@ -5,31 +5,18 @@
 # those that they were not trained on. Resumes where it was stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=launch/environment.sh
-. launch/environment.sh
-install_into_venv ""
-run=$(absolute "${1:-runs/ablation}")
-steps=${2:-700}
-[[ $steps =~ ^[1-9][0-9]{0,6}$ ]] || fail "$steps steps: a whole number above 0 is needed."
-models=$run/models
-mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
-shipped "$models" video_tokenizer audio_tokenizer text_encoder
+# shellcheck source=launch/study.sh
+. launch/study.sh
+begin_study "${1:-runs/ablation}" "${2:-700}" 1
 
-prepare() { # prepare SPLIT CLIPS: the records that all rows share
-    [ -e "$run/$1/meta.json" ] ||
-        .venv/bin/videopoet data prepare --config lm:nano --set data.mixture=ablation_all --models "$models" \
-            --out "$run/$1" --split "$1" --clips "$2" --batch-size 32
-}
-prepare train 8000
-prepare held_out 64
+prepare train 8000 --set data.mixture=ablation_all
+prepare held_out 64 --set data.mixture=ablation_all
 
 rows=()
 for row in text_to_video self_supervised without_pictures all; do
     rows+=("$run/$row")
     [ -e "$run/$row/config.json" ] && continue
-    row_models=$run/.$row # its language model beside the tokenizers
-    mkdir -p "$row_models"
-    for part in video_tokenizer audio_tokenizer text_encoder; do ln -sfn "../models/$part" "$row_models/$part"; done
+    beside "$row"
     .venv/bin/videopoet train --config lm:nano --set "data.mixture=ablation_$row" --set "data.records=$run/train" \
         --set "data.held_out=$run/held_out" --set train.batch_size=16 --set "train.steps=$steps" \
         --workdir "$run/$row.run" --preview-every $((steps > 4 ? steps / 4 : 1)) --export "$row_models/lm"

@@ -7,24 +7,10 @@
 # Measured in bits: -log2 p of a held-out clip's pictures, and scores of sampled clips. Resumes where it was stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=launch/environment.sh
-. launch/environment.sh
-install_into_venv ""
-run=$(absolute "${1:-runs/vocabulary}")
-steps=${2:-300}
-[[ $steps =~ ^[1-9][0-9]{0,6}$ ]] || fail "$steps steps: a whole number above 0 is needed."
-models=$run/models
-mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
-[ ! -e "$run/steps" ] || [ "$(cat "$run/steps")" = "$steps" ] ||
-    fail "$run: was begun with $(cat "$run/steps") steps; give as many, or another directory."
-echo "$steps" >"$run/steps"
-shipped "$models" video_tokenizer audio_tokenizer text_encoder
+# shellcheck source=launch/study.sh
+. launch/study.sh
+begin_study "${1:-runs/vocabulary}" "${2:-300}" 1
 
-prepare() { # prepare SPLIT CLIPS: the records that all share
-    [ -e "$run/$1/meta.json" ] ||
-        .venv/bin/videopoet data prepare --config lm:nano --models "$models" --out "$run/$1" --split "$1" --clips "$2" \
-            --batch-size 32
-}
 prepare train $((16 * steps < 256 ? 256 : 16 * steps))
 prepare held_out 128
 
@@ -34,7 +20,7 @@ ratio() { # operations of a step of the second to one of the first
     .venv/bin/python - "${small[@]/#--set/}" <<'PYTHON'
 import sys
 from videopoet_jax.cli.configuration import load_config
-from videopoet_jax.cli.plan import layout_of
+from videopoet_jax.cli.plan_training import layout_of
 from videopoet_jax.lm import PrefixLM, step_flops
 
 def flops(*changes):
@@ -47,12 +33,11 @@ PYTHON
 as_dear=$(.venv/bin/python -c "print(round($steps * $(ratio)))")
 rows=() runs=()
 train() { # train NAME STEPS [options]
-    local name=$1 budget=$2 row_models=$run/.$1
+    local name=$1 budget=$2
     shift 2
     rows+=("$run/$name") runs+=("$run/runs/$name")
     [ -e "$run/$name/config.json" ] && return
-    mkdir -p "$row_models"
-    for part in video_tokenizer audio_tokenizer text_encoder; do ln -sfn "../models/$part" "$row_models/$part"; done
+    beside "$name"
     .venv/bin/videopoet train --config lm:nano --set 'data.tasks={"text_to_video": 1.0}' --set "data.records=$run/train" \
         --set train.batch_size=16 --set "train.steps=$budget" --checkpoint-every 50 --workdir "$run/runs/$name" \
         --export "$row_models/lm" "$@"

@@ -7,25 +7,10 @@
 # Resumes where it was stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=launch/environment.sh
-. launch/environment.sh
-install_into_venv ""
-run=$(absolute "${1:-runs/scaling}")
-steps=${2:-576}
-[[ $steps =~ ^[1-9][0-9]{0,6}$ ]] || fail "$steps steps: a whole number above 0 is needed."
-[ "$steps" -ge 9 ] || fail "$steps steps: a ninth of them is a budget, too; give at least 9."
-models=$run/models
-mkdir -p "$models" 2>/dev/null || fail "$run: cannot be made; name a directory that you may write to."
-[ ! -e "$run/steps" ] || [ "$(cat "$run/steps")" = "$steps" ] ||
-    fail "$run: was begun with $(cat "$run/steps") steps; give as many, or another directory."
-echo "$steps" >"$run/steps"
-shipped "$models" video_tokenizer audio_tokenizer text_encoder
+# shellcheck source=launch/study.sh
+. launch/study.sh
+begin_study "${1:-runs/scaling}" "${2:-576}" 9 # a ninth of them is a budget, too
 
-prepare() { # prepare SPLIT CLIPS: the records that all share
-    [ -e "$run/$1/meta.json" ] ||
-        .venv/bin/videopoet data prepare --config lm:nano --models "$models" --out "$run/$1" --split "$1" --clips "$2" \
-            --batch-size 32
-}
 # As many clips as the largest budget takes: it sees hardly one twice.
 prepare train $((16 * steps < 256 ? 256 : 16 * steps))
 prepare held_out 128
@@ -42,9 +27,7 @@ for share in 9 3 1; do
         row=$run/${size}_$budget
         rows+=("$row") runs+=("$run/runs/${size}_$budget")
         [ -e "$row/config.json" ] && continue
-        row_models=$run/.${size}_$budget # its language model beside the tokenizers
-        mkdir -p "$row_models"
-        for part in video_tokenizer audio_tokenizer text_encoder; do ln -sfn "../models/$part" "$row_models/$part"; done
+        beside "${size}_$budget"
         changes=()
         for change in ${sizes[$size]}; do changes+=(--set "model.$change"); done
         .venv/bin/videopoet train --config lm:nano --set 'data.tasks={"text_to_video": 1.0}' \

@@ -122,6 +122,7 @@ def test_media_are_read_in_the_size_of_the_clip_to_be_made(vp, media):
     (["--video", "three.mp4", "--mask", "central"], "3 frames at 8 a second, 17 are to be read; give a longer video."),
     (["--video", "three.mp4"], "5 are to be read; give a longer video or a smaller --prefix-frames."),
     (["--mask", "central"], "--mask: says what of a video"),
+    (["a", "--task", "text_to_video", "--video", "clip.mp4", "--mask", "central"], "task text_to_video reads no video"),
     (["--last-image", "first.png"], "--last-image: needs the first one"),
     (["--image", "first.png", "--video", "clip.mp4"], "both were given"),
     (["--video", "clip.mp4", "--mask", "wide.png"], "wide.png: 64×96, and --video 64×64"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from videopoet_jax.cli.generate_long import read_story, write_film
+from videopoet_jax.cli.generate_long import read_lines, read_story, write_film
 from videopoet_jax.cli.given import media_files, media_options, read_given, warn_plainly
 from videopoet_jax.cli.targets import check_targets
 from videopoet_jax.generate.presets import CAMERAS, STYLES, extended
@@ -155,14 +155,7 @@ def _prompts(prompt: str | None, prompts_file: Path | None) -> list[str]:
         return [prompt or ""]
     if prompt is not None:
         raise ValueError("a prompt and --prompts-file: both were given; use one of them.")
-    try:
-        lines = prompts_file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{prompts_file}: not UTF-8 text; save it as UTF-8, one prompt a line.") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"{prompts_file}: no prompt in it; write one a line.")
-    return prompts
+    return [line for line in read_lines(prompts_file) if line]
 
 
 def _targets(prompts, copies, from_file, out, out_dir, seed, suffix) -> list[Path]:

@@ -14,16 +14,25 @@ def read_story(path: Path) -> list[str]:
     """The lines of a story, one for the first clip and one for each piece after it.
 
     Raises:
-        ValueError: not UTF-8, or an empty line before the end.
+        ValueError: no text, or an empty line before the end.
+    """
+    lines = read_lines(path)
+    if "" in lines:
+        raise ValueError(f"{path}, line {lines.index('') + 1}: empty; write what happens, or the line before it again.")
+    return lines
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text, one prompt each, without what is empty at the end.
+
+    Raises:
+        ValueError: not UTF-8, or nothing in it.
     """
     try:
         lines = path.read_text(encoding="utf-8").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8, one prompt a line.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            raise ValueError(f"{path}, line {number}: empty; write what happens, or the line before it again.")
-    if not lines:
+    if not any(line.strip() for line in lines):
         raise ValueError(f"{path}: no prompt in it; write one a line.")
     return [line.strip() for line in lines]
 

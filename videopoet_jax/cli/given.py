@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import numpy as np
+from jaxtyping import Float, UInt8
 
 FILE = click.Path(path_type=Path)
 OPTIONS = (
@@ -22,6 +23,7 @@ OPTIONS = (
 )  # fmt: skip
 SLICE = re.compile(r"(\d*):(\d*)")
 PREFIX = 5  # frames of a video that are gone on from, where nothing says how many
+GIVEN = 9  # … where a sound goes with them: what `video_continuation` reads
 
 
 def media_options(command: Callable) -> Callable:
@@ -61,56 +63,80 @@ def read_given(
         ValueError: inputs that do not go together, a video that is too short, a mask that is none.
         FileNotFoundError, MediaError: files that cannot be read.
     """
-    from videopoet_jax.data.media import EmptyStream, fit, probe, read_audio, read_image, read_video
-    from videopoet_jax.generate.given import writes
+    from videopoet_jax.data.media import fit, read_image, read_video
     from videopoet_jax.sequence import get_task
 
-    image, last_image, video, audio = (files[name] for name in ("image", "last_image", "video", "audio"))
-    mask, structure = files["mask"], files["structure"]
+    _check_together(task, files, prefix_frames)
     frames, height, width = (own if a is None else a for a, own in zip(size, settings.size, strict=True))
-    if (image or last_image) and video:
-        raise ValueError("--image and --video: both were given; an image is a video of one frame, use one of them.")
-    if last_image and not image:
-        raise ValueError("--last-image: needs the first one, too; give --image.")
-    if mask and not video:
-        raise ValueError("--mask: says what of a video to write anew; give --video.")
-    if prefix_frames and (task or mask or audio):
-        raise ValueError("--prefix-frames: what is given beside --video says how many frames are read; leave it out.")
-    given: dict[str, Any] = {}
-    if image:
-        pictures = [fit(read_image(path), height, width) for path in (image, last_image) if path]
-        given["image"] = np.stack(pictures)
-    known = get_task(task) if task else None
-    if known is None:
-        count = frames if mask else 9 if audio else prefix_frames or PREFIX
-    else:
-        seen = (s for s in known.reads if s.modality == "video" and not (structure and s.key == "structure"))
-        count = max((span.frames(frames)[1] for span in seen), default=0)
-    if video and count:
-        # What the task does not write is kept, in its own size.
-        sides = {} if known and not writes(known, "video") else {"height": height, "width": width}
-        found = read_video(video, fps=settings.fps, end=count / settings.fps, **sides)
-        if len(found) < count:
-            fewer = "" if known or mask or audio else " or a smaller --prefix-frames"
-            raise ValueError(
-                f"{video}: {len(found)} frames at {settings.fps:g} a second, {count} are to be read; give a longer "
-                f"video{fewer}."
-            )
-        given["video"] = found[:count]
-    if mask:
-        given["mask"] = read_mask(mask, video, given["video"].shape[:3], settings.fps)
-    if structure:
+    known, given = get_task(task) if task else None, {}
+    if pictures := [files[name] for name in ("image", "last_image") if files[name]]:
+        given["image"] = np.stack([fit(read_image(path), height, width) for path in pictures])
+    if files["video"] and (count := _frames_to_read(known, files, frames, prefix_frames)):
+        given["video"] = _read_frames(settings, known, files, count, height, width)
+    if files["mask"]:
+        if "video" not in given:
+            raise ValueError(f"--mask: task {task} reads no video; leave it out, or name a task that does.")
+        given["mask"] = read_mask(files["mask"], files["video"], given["video"].shape[:3], settings.fps)
+    if structure := files["structure"]:
         given["structure"] = read_video(structure, fps=settings.fps, height=height, width=width, num_frames=frames)
-    hears = known is not None and any(span.modality == "audio" for span in known.reads)
-    keeps = mask is not None or (known is not None and not writes(known, "audio"))
-    if audio or (video and (hears or keeps) and (hears or probe(video).has_audio)):
-        end = frames / settings.fps
-        try:
-            given["audio"] = read_audio(audio or video, sample_rate=settings.sample_rate, end=end)
-        except EmptyStream:
-            if not keeps:
-                raise
-    return given
+    sound = _read_sound(settings, known, files, frames)
+    return given | ({} if sound is None else {"audio": sound})
+
+
+def _check_together(task: str | None, files: dict[str, Any], prefix_frames: int | None) -> None:
+    """Raises for inputs that do not go together."""
+    if (files["image"] or files["last_image"]) and files["video"]:
+        raise ValueError("--image and --video: both were given; an image is a video of one frame, use one of them.")
+    if files["last_image"] and not files["image"]:
+        raise ValueError("--last-image: needs the first one, too; give --image.")
+    if files["mask"] and not files["video"]:
+        raise ValueError("--mask: says what of a video to write anew; give --video.")
+    if prefix_frames and (task or files["mask"] or files["audio"]):
+        raise ValueError("--prefix-frames: what is given beside --video says how many frames are read; leave it out.")
+
+
+def _frames_to_read(task: Any, files: dict[str, Any], frames: int, prefix_frames: int | None) -> int:
+    """Of a video, for a clip of so many frames; `task` is None where the inputs are to make it plain."""
+    if task is None:
+        return frames if files["mask"] else GIVEN if files["audio"] else prefix_frames or PREFIX
+    spans = [s for s in task.reads if s.modality == "video" and not (files["structure"] and s.key == "structure")]
+    return max((span.frames(frames)[1] for span in spans), default=0)
+
+
+def _read_frames(
+    settings: Any, task: Any, files: dict[str, Any], count: int, height: int, width: int
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """The first frames of the video; what the task does not write is kept, and so read in its own size."""
+    from videopoet_jax.data.media import read_video
+    from videopoet_jax.generate.given import writes
+
+    sides = {} if task and not writes(task, "video") else {"height": height, "width": width}
+    found = read_video(files["video"], fps=settings.fps, end=count / settings.fps, **sides)
+    if len(found) < count:
+        fewer = "" if task or files["mask"] or files["audio"] else " or a smaller --prefix-frames"
+        raise ValueError(
+            f"{files['video']}: {len(found)} frames at {settings.fps:g} a second, {count} are to be read; give a "
+            f"longer video{fewer}."
+        )
+    return found[:count]
+
+
+def _read_sound(settings: Any, task: Any, files: dict[str, Any], frames: int) -> Float[np.ndarray, " s"] | None:
+    """What is given as a sound, or the video's where the task hears it, or keeps it and there is one."""
+    from videopoet_jax.data.media import EmptyStream, probe, read_audio
+    from videopoet_jax.generate.given import writes
+
+    video, audio = files["video"], files["audio"]
+    hears = task is not None and any(span.modality == "audio" for span in task.reads)
+    keeps = files["mask"] is not None if task is None else not writes(task, "audio")
+    if not (audio or (video and (hears or (keeps and probe(video).has_audio)))):
+        return None
+    try:
+        return read_audio(audio or video, sample_rate=settings.sample_rate, end=frames / settings.fps)
+    except EmptyStream:
+        if keeps and not audio and not hears:
+            return None
+        raise
 
 
 def read_mask(text: str, video: Path, size: tuple[int, int, int], fps: float) -> np.ndarray | str:
